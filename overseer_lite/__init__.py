@@ -1,0 +1,1 @@
+"""Run a graph of Python jobs on one machine: nothing is lost, nothing runs twice."""
