@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that looks most like the word, None if none does: for the hint in a message.
+
+    Looks at the first 5,000 candidates of about the same length only, so that it is quick among a million.
+    """
+    from difflib import get_close_matches
+    from itertools import islice
+
+    alike = (name for name in candidates if isinstance(name, str) and abs(len(name) - len(word)) <= 3)
+    return next(iter(get_close_matches(word, islice(alike, 5000), n=1)), None)
+
+
 class OverseerError(Exception):
     """The root of everything this package raises on purpose; control flow of handlers aside (see `handler`)."""
 
@@ -36,8 +48,10 @@ class CycleError(InvalidGraphError):
 
     def __init__(self, cycle: Sequence[str]) -> None:
         self.cycle = tuple(cycle)
+        left_out = f"({len(cycle) - 10} more)"
+        shown = cycle if len(cycle) <= 12 else [*cycle[:5], left_out, *cycle[-5:]]
         super().__init__(
-            f"The graph has a cycle: {' -> '.join(cycle)}. Nothing was stored; remove one of these dependencies."
+            f"The graph has a cycle: {' -> '.join(shown)}. Nothing was stored; remove one of these dependencies."
         )
 
 
@@ -88,8 +102,16 @@ class InvalidJobError(InvalidInputError):
     """One job's description breaks a rule."""
 
     def __init__(self, job: str, problem: str, remedy: str) -> None:
-        self.job, self.problem = job, problem
+        self.job, self.problem, self.remedy = job, problem, remedy
         super().__init__(f"Job {job!r}: {problem}. Nothing was stored; {remedy}.")
+
+
+class InvalidLineError(InvalidInputError):
+    """One line of JSON Lines describes no job."""
+
+    def __init__(self, origin: str, line: int, problem: str, remedy: str) -> None:
+        self.origin, self.line, self.problem = origin, line, problem
+        super().__init__(f"{origin}:line {line}: {problem}. Nothing was stored; {remedy}.")
 
 
 class NotJsonError(InvalidInputError):
@@ -184,7 +206,9 @@ class StoreBusyError(StoreUnavailableError):
     def __init__(self, path: str, waited_s: float, holder: str = "another process") -> None:
         self.waited_s, self.holder = waited_s, holder
         super().__init__(
-            path, f"{holder} has held the writer gate for {waited_s:.1f} s", "See `overseer-lite doctor`, then try again"
+            path,
+            f"{holder} has held the writer gate for {waited_s:.1f} s",
+            "See `overseer-lite doctor`, then try again",
         )
 
 

@@ -90,7 +90,9 @@ def sources(verb: str) -> frozenset[Status]:
     return frozenset(move.source for move in TRANSITIONS if move.verb == verb)
 
 
-def check_transition(job_id: str, verb: str, status: Status, remedy: str = "look at it with `overseer-lite show`") -> None:
+def check_transition(
+    job_id: str, verb: str, status: Status, remedy: str = "look at it with `overseer-lite show`"
+) -> None:
     """Raise IllegalTransitionError unless the table has an arrow of that verb out of that status."""
     if status not in sources(verb):
         raise IllegalTransitionError(job_id, verb, status, remedy)
@@ -145,7 +147,9 @@ class Job:
         if isinstance(dependencies, str | Job | Stored) or not hasattr(dependencies, "__iter__"):
             raise InvalidJobError(label, "its dependencies are not a list", "give a list, even for one dependency")
         if type_of(priority) is not int or abs(priority) > MAX_PRIORITY:
-            raise InvalidJobError(label, f"priority {priority!r} is no 32-bit whole number", "give one, higher runs first")
+            raise InvalidJobError(
+                label, f"priority {priority!r} is no 32-bit whole number", "give one, higher runs first"
+            )
         if type_of(delay_s) not in (int, float) or not 0 <= delay_s <= MAX_DELAY_S:
             raise InvalidJobError(label, f"delay {delay_s!r} is no number of seconds up to ten years", "give one")
         self.type = type
@@ -184,15 +188,21 @@ def stored(job_id: str) -> Stored:
 def check_label(job: str, what: str, value: object) -> None:
     """Raise InvalidJobError unless value is a usable id, name or type: printable, not blank, at most 200 characters."""
     if not isinstance(value, str):
-        raise InvalidJobError(job[:80], f"its {what} is {type(value).__name__}, not text", f"give the {what} as a string")
+        raise InvalidJobError(
+            job[:80], f"its {what} is {type(value).__name__}, not text", f"give the {what} as a string"
+        )
     if not value.strip() or value != value.strip():
-        raise InvalidJobError(job[:80], f"its {what} {value[:80]!r} is blank or has blanks around it", f"give a proper {what}")
+        raise InvalidJobError(
+            job[:80], f"its {what} {value[:80]!r} is blank or has blanks around it", f"give a proper {what}"
+        )
     if len(value) > MAX_ID_CHARS:
         raise InvalidJobError(
             job[:80], f"its {what} has {len(value)} characters", f"give a {what} of at most {MAX_ID_CHARS} characters"
         )
     if not value.isprintable():
-        raise InvalidJobError(job[:80], f"its {what} {value[:80]!r} has characters that cannot be printed", "remove them")
+        raise InvalidJobError(
+            job[:80], f"its {what} {value[:80]!r} has characters that cannot be printed", "remove them"
+        )
 
 
 def encode(value: Any, what: str, limit_bytes: int = MAX_JSON_BYTES) -> str:

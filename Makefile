@@ -1,0 +1,31 @@
+# The venv of README.md's "Test it" has all that is needed: `make check` before every commit.
+PYTHON ?= .venv/bin/python
+BIN := $(dir $(PYTHON))
+
+.PHONY: check format lint test fast chaos bench
+
+check: lint test
+
+lint:
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)mypy
+	$(BIN)lint-imports --no-logo
+
+format:
+	$(BIN)ruff format .
+	$(BIN)ruff check --fix .
+
+test:
+	$(PYTHON) -m pytest
+
+# Without what takes over a quarter of a second a test.
+fast:
+	$(PYTHON) -m pytest -q -m 'not slow'
+
+# The release run: seeded and resumable; hours. The small one is part of .ci/run.
+chaos:
+	$(PYTHON) -m tests.chaos --release
+
+bench:
+	$(PYTHON) -m bench

@@ -1,0 +1,499 @@
+"""A dead worker's or runner's process tree, proved gone.
+
+SIGKILL is not death: the victim may run on for milliseconds; one look over /proc misses a child that is just being
+forked or exec'd; a daemon leaves its group, its session and its parents. So `clear` kills what carries any sign of
+the tree, waits until the kernel says each of them is dead, and looks again, until a look that BEGAN with the tree's
+lock free finds nobody. Whoever is between fork and exec still holds that lock; whoever has exec'd shows its signs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from overseer_lite.clock import read_boot_id
+from overseer_lite.liveness.identity import (
+    HAS_PIDFD,
+    PF_EXITING,
+    PF_KTHREAD,
+    Identity,
+    Life,
+    look,
+    open_pidfd,
+    parse_stat,
+    proc_is_ours,
+    read_proc,
+    read_stat,
+    send_signal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from overseer_lite.liveness.identity import ProcessStat
+
+#: The environment variable that carries the worker's id in the runner and in all that it starts.
+COOKIE_VARIABLE: Final = "OVERSEER_LITE_WORKER"
+
+_ROUNDS: Final = 50  # listings within one pass; each reads only the pids that are new, so they get short at once
+_PIDFDS: Final = 256  # kept at a time: a fork storm must not use up our descriptors
+_LOOK_AGAIN_S: Final = 0.1  # a storm goes on while we wait for its dead
+_FORGOTTEN = (FileNotFoundError, ProcessLookupError)
+
+
+class Tree(NamedTuple):
+    """Whose tree: the signs by which its processes are known. Any one of them will do.
+
+    Attributes:
+        groups: Process groups.
+        cookie: The worker's id, as `OVERSEER_LITE_WORKER` has it in their environment; '' matches nobody.
+        output: The beginning of the paths of its output files, whole words: `w1` is not the beginning of `w10`. Who has
+            such a file as its descriptor 1 or 2 belongs to the tree; '' matches nobody.
+        parents: Whose children, spared ones aside, belong to it: a subreaper's adopted ones.
+        spare: Pids never to be touched: live workers and runners. The caller and pid 1 never are.
+        leaders: Who made the groups. Where one is named and its pid is another's by now, that group is a stranger's and
+            is left alone; a group without a named leader is taken at its word, so the caller must have it pinned.
+    """
+
+    groups: frozenset[int] = frozenset()
+    cookie: str = ""
+    output: str = ""
+    parents: frozenset[int] = frozenset()
+    spare: frozenset[int] = frozenset()
+    leaders: frozenset[Identity] = frozenset()
+
+
+class Cleared(NamedTuple):
+    """What `clear` did.
+
+    Attributes:
+        done: Whether the tree is proved gone. False proves nothing, and nothing may be reset.
+        killed: To whom SIGKILL was sent.
+        passes: Looks over /proc that it took.
+        left: Who was still there at the end of the time; may be empty when only the lock was not free.
+    """
+
+    done: bool
+    killed: tuple[Identity, ...]
+    passes: int
+    left: tuple[Identity, ...]
+
+
+def members(tree: Tree) -> list[Identity]:
+    """Return who belongs to a tree, by one pass over /proc; descendants of a member belong to it too.
+
+    Zombies are not among them. An empty list is no proof that nobody is left: see `clear`. Empty where there is no /proc.
+    """
+    look_over = _Pass(tree)
+    look_over.run()
+    return list(look_over.found.values())
+
+
+def clear(tree: Tree, *, free: Callable[[], bool], timeout_s: float = 10.0) -> Cleared:
+    """Kill a tree and prove it gone.
+
+    Args:
+        free: The caller's test that nobody can still be forking unseen: the worker's lock is free (held by the caller),
+            or the runner's socket is at its end. Asked at the beginning of each pass; must not block.
+        timeout_s: How long to try. A process in an uninterruptible wait may take longer than any time.
+
+    Returns:
+        `done` only after a pass that began with `free()` true and found neither a member nor anyone on its way out or
+        in the middle of an exec who might be one.
+    """
+    deadline = time.monotonic() + timeout_s
+    if not proc_is_ours():
+        return _clear_groups(tree, free, deadline)
+    killed: dict[Identity, None] = {}
+    passes = 0
+    nap_s = 0.001
+    while True:
+        began_free = free()
+        with _Victims(killed) as victims:
+            look_over = _Pass(tree, victims.strike)
+            look_over.run()
+            passes += 1
+            there = [*look_over.found.values(), *look_over.unsure.values()]
+            if began_free and not there:
+                return Cleared(True, tuple(killed), passes, ())
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                left = (who for who in there if look(who) is not Life.GONE)
+                return Cleared(False, tuple(killed), passes, tuple(left))
+            if not victims.wait_gone(look_over.unsure.values(), min(_LOOK_AGAIN_S, left_s)):
+                time.sleep(min(nap_s, left_s))
+                nap_s = min(2 * nap_s, 0.05)
+
+
+class _Pass:
+    """One pass: list, read and judge, until a listing brings nobody new.
+
+    Signs are read after all of a listing's stats, so that a victim struck meanwhile does not hide whose parent it was.
+    """
+
+    __slots__ = (
+        "_boot_id",
+        "_everyone",
+        "_fresh",
+        "_knows_env_end",
+        "_namespace",
+        "_output",
+        "_strike",
+        "_tree",
+        "found",
+        "unsure",
+    )
+
+    def __init__(self, tree: Tree, strike: Callable[[Identity], None] | None = None) -> None:
+        self._tree = tree
+        self._strike = strike
+        self._everyone: dict[int, ProcessStat] = {}
+        self.found: dict[int, Identity] = {}
+        self.unsure: dict[int, Identity] = {}
+        self._boot_id = read_boot_id()
+        mine = read_stat(os.getpid())
+        self._knows_env_end = mine is not None and mine.env_end > 0
+        self._namespace = Identity.mine(self._boot_id).pid_namespace
+        self._output = _real_prefix(tree.output)
+        self._fresh: list[ProcessStat] = []
+
+    def run(self) -> None:
+        """Look over everybody; newcomers of the meantime included, so that hopping from pid to pid is no hiding."""
+        seen: set[int] = set()
+        for _ in range(_ROUNDS):
+            listed = _pids() - seen
+            if not listed:
+                return
+            seen |= listed
+            self._fresh = [stat for stat in map(read_stat, sorted(listed, reverse=True)) if stat is not None]
+            self._everyone.update((stat.pid, stat) for stat in self._fresh)
+            self._judge_fresh()
+            self._add_descendants()
+
+    def _judge_fresh(self) -> None:
+        groups = self._own_groups()
+        for stat in self._fresh:
+            if self._untouchable(stat):
+                continue
+            verdict = stat.pgid in groups or stat.ppid in self._tree.parents or self._shows_signs(stat)
+            if verdict:
+                self._add(stat)
+            elif verdict is None:
+                self.unsure[stat.pid] = self._identity(stat)
+
+    def _add_descendants(self) -> None:
+        grew = True
+        while grew:
+            grew = False
+            for stat in self._everyone.values():
+                if stat.ppid in self.found and stat.pid not in self.found and not self._untouchable(stat):
+                    self._add(stat)
+                    grew = True
+
+    def _add(self, stat: ProcessStat) -> None:
+        self.found[stat.pid] = identity = self._identity(stat)
+        self.unsure.pop(stat.pid, None)
+        if self._strike is not None:
+            self._strike(identity)
+
+    def _identity(self, stat: ProcessStat) -> Identity:
+        return Identity(self._boot_id, self._namespace, stat.pid, stat.start_time)
+
+    def _untouchable(self, stat: ProcessStat) -> bool:
+        return (
+            stat.dead or stat.pid in (1, os.getpid()) or stat.pid in self._tree.spare or bool(stat.flags & PF_KTHREAD)
+        )
+
+    def _own_groups(self) -> set[int]:
+        strangers = {
+            leader.pid
+            for leader in self._tree.leaders
+            if (now := self._everyone.get(leader.pid)) is not None and leader.start_time not in (0, now.start_time)
+        }
+        return set(self._tree.groups) - strangers
+
+    def _shows_signs(self, stat: ProcessStat) -> bool | None:
+        """Whether environment or descriptors give it away; None: they cannot be read just now, look again."""
+        if not self._tree.cookie and not self._output:
+            return False
+        read = False
+        for place in _places(stat):
+            if self._output and _writes_to(place, self._output):
+                return True
+            if self._tree.cookie and (environment := _environment(place)):
+                read = True
+                if f"\0{COOKIE_VARIABLE}={self._tree.cookie}\0".encode() in environment:
+                    return True
+        return None if self._tree.cookie and not read and self._may_show_later(stat) else False
+
+    def _may_show_later(self, before: ProcessStat) -> bool:
+        """Whether an empty environment means nothing yet: its owner is on its way out, or in the middle of an exec.
+
+        Any daemon may have an empty one; waiting for it would be waiting for ever.
+        """
+        stat = read_stat(before.pid)
+        if stat is None or stat.dead or stat.start_time != before.start_time or not _is_own(stat.pid):
+            return False
+        if _is_exiting(stat):
+            return True
+        # Between an exec's new memory and the environment in it, the end of it stands at 0; descriptors that close on
+        # exec, the lock's among them, are closed by then.
+        if stat.env_end == 0 and self._knows_env_end:
+            return True
+        return bool(_environment(f"/proc/{stat.pid}"))  # it has got there just now
+
+
+class _Victims:
+    """Who was struck in one pass, held by pidfds until they are gone."""
+
+    __slots__ = ("_killed", "_pidfds")
+
+    def __init__(self, killed: dict[Identity, None]) -> None:
+        self._killed = killed
+        self._pidfds: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pidfd in self._pidfds:
+            os.close(pidfd)
+
+    def strike(self, who: Identity) -> None:
+        """Send SIGKILL at once: whoever forks for ever has moved on to another pid a millisecond later."""
+        with contextlib.suppress(PermissionError):  # another user's stays, and is left over
+            if not HAS_PIDFD:
+                self._note(who, struck=send_signal(who, signal.SIGKILL))
+            elif (pidfd := open_pidfd(who)) is not None:
+                self._keep(pidfd)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                self._note(who, struck=True)
+
+    def wait_gone(self, others: Iterable[Identity], timeout_s: float) -> bool:
+        """Wait until all that were struck, and the others, are dead, or the time is up; False if there was none to wait for."""
+        for who in others:
+            if (pidfd := open_pidfd(who)) is not None:
+                self._keep(pidfd)
+        if not self._pidfds:
+            return False
+        deadline = time.monotonic() + timeout_s
+        poll = select.poll()
+        for pidfd in self._pidfds:
+            poll.register(pidfd, select.POLLIN)
+        waiting = len(self._pidfds)
+        while waiting and (left_s := deadline - time.monotonic()) > 0:
+            for pidfd, _ in poll.poll(left_s * 1000):
+                poll.unregister(pidfd)
+                waiting -= 1
+        return True
+
+    def _keep(self, pidfd: int) -> None:
+        if len(self._pidfds) < _PIDFDS:
+            self._pidfds.append(pidfd)
+        else:
+            os.close(self._pidfds[0])
+            self._pidfds[0] = pidfd
+
+    def _note(self, who: Identity, *, struck: bool) -> None:
+        if struck:
+            self._killed[who] = None
+
+
+def children(pid: int) -> frozenset[int]:
+    """Return the pids of a process's children, zombies included; some just being born may be missing."""
+    found: set[int] = set()
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(ProcessLookupError):
+                found.update(map(int, read_proc(f"/proc/{pid}/task/{task}/children").split()))
+    except FileNotFoundError:  # no such process, or a kernel without that file
+        stats = filter(None, map(read_stat, _pids()))
+        return frozenset(stat.pid for stat in stats if stat.ppid == pid)
+    return frozenset(found)
+
+
+def holders(path: str) -> list[int]:
+    """Return the pids that have a file open or mapped, as far as they can be looked into: for messages, no proof."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return []
+    wanted = (status.st_dev, status.st_ino)
+    return [pid for pid in sorted(_pids()) if _has_open(pid, wanted) or _has_mapped(pid, os.path.realpath(path))]
+
+
+def flock_holder(file: int | str) -> int | None:
+    """Return the pid that took the flock of a file, given by path or descriptor; None if nobody did, or it cannot be told.
+
+    It is the one that took it: a child that inherited the descriptor may be holding it on. None also if the holder is
+    of another pid namespace.
+    """
+    if isinstance(file, int):
+        return _flock_holder(file)
+    try:
+        fd = os.open(file, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _flock_holder(fd)
+    finally:
+        os.close(fd)
+
+
+def _flock_holder(fd: int) -> int | None:
+    try:
+        wanted = f"{_kernel_device(fd)}:{os.fstat(fd).st_ino}"
+        lines = read_proc("/proc/locks").decode("ascii").splitlines()
+    except (*_FORGOTTEN, PermissionError):
+        return None
+    for line in lines:
+        words = line.split()  # "7: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; a waiter has "->" for its second word
+        if len(words) > 5 and words[1] == "FLOCK" and words[5] == wanted:
+            return int(words[4]) if int(words[4]) > 0 else None
+    return None
+
+
+def _kernel_device(fd: int) -> str:
+    """Return the device of a descriptor's file as /proc/locks has it.
+
+    On some filesystems (btrfs, overlay) fstat gives another; the table of mounts gives the kernel's own.
+    """
+    info = dict(
+        line.split(":", 1) for line in read_proc(f"/proc/self/fdinfo/{fd}").decode().splitlines() if ":" in line
+    )
+    mount = info["mnt_id"].strip()
+    for line in read_proc("/proc/self/mountinfo").decode(errors="replace").splitlines():
+        words = line.split(" ", 3)
+        if words[0] == mount:
+            major, minor = words[2].split(":")
+            return f"{int(major):02x}:{int(minor):02x}"
+    device = os.fstat(fd).st_dev
+    return f"{os.major(device):02x}:{os.minor(device):02x}"
+
+
+def _has_open(pid: int, wanted: tuple[int, int]) -> bool:
+    for fd in _descriptors(pid):
+        with contextlib.suppress(OSError):  # it was closed meanwhile, or lies where it cannot be looked at
+            status = os.stat(f"/proc/{pid}/fd/{fd}")
+            if (status.st_dev, status.st_ino) == wanted:
+                return True
+    return False
+
+
+def _has_mapped(pid: int, path: str) -> bool:
+    try:
+        maps = read_proc(f"/proc/{pid}/maps")
+    except (*_FORGOTTEN, PermissionError):
+        return False
+    return any(line.endswith(os.fsencode(path)) and b" " + os.fsencode(path) in line for line in maps.splitlines())
+
+
+def _descriptors(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/fd")
+    except (*_FORGOTTEN, PermissionError):
+        return []
+
+
+def _pids() -> set[int]:
+    try:
+        return {int(name) for name in os.listdir("/proc") if name.isdecimal()}
+    except FileNotFoundError:
+        return set()
+
+
+def _places(stat: ProcessStat) -> Iterator[str]:
+    """Yield where a process's environment and descriptors can be read: at its living threads, if its first one is gone."""
+    if stat.state not in "ZXx":
+        yield f"/proc/{stat.pid}"
+        return
+    for task in _tasks(stat.pid):
+        yield f"/proc/{stat.pid}/task/{task}"
+
+
+def _tasks(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except _FORGOTTEN:
+        return []
+
+
+def _is_exiting(stat: ProcessStat) -> bool:
+    """Whether the whole process is on its way out, not only its first thread."""
+    if stat.state not in "ZXx":
+        return bool(stat.flags & PF_EXITING)
+    for task in _tasks(stat.pid):
+        with contextlib.suppress(*_FORGOTTEN):
+            thread = parse_stat(read_proc(f"/proc/{stat.pid}/task/{task}/stat"))
+            if thread is not None and not thread.flags & PF_EXITING:
+                return False
+    return True
+
+
+def _environment(place: str) -> bytes | None:
+    """Return an environment with a NUL before and after each entry; None if it is empty or cannot be read."""
+    try:
+        environment = read_proc(f"{place}/environ")
+    except OSError:  # somebody else's; or it is going: what the kernel says then differs between its versions
+        return None
+    return b"\0" + environment + b"\0" if environment else None
+
+
+def _writes_to(place: str, prefix: str) -> bool:
+    for fd in (1, 2):
+        try:
+            target = os.readlink(f"{place}/fd/{fd}")
+        except (*_FORGOTTEN, PermissionError):
+            continue
+        if target.startswith(prefix) and not (prefix[-1].isalnum() and target[len(prefix) : len(prefix) + 1].isalnum()):
+            return True
+    return False
+
+
+def _real_prefix(prefix: str) -> str:
+    """Return the prefix as /proc shows it: the links in its directory followed."""
+    if not prefix:
+        return ""
+    directory, name = os.path.split(prefix)
+    return os.path.join(os.path.realpath(directory), name)
+
+
+def _is_own(pid: int) -> bool:
+    """Whether it is one that we may look into; of others nothing can be read, however long one waits."""
+    try:
+        return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
+    except _FORGOTTEN:
+        return False
+
+
+def _clear_groups(tree: Tree, free: Callable[[], bool], deadline: float) -> Cleared:
+    """Clear what can be cleared without a /proc of ours: the groups. Who left them is not found; `supports` says so."""
+    passes = 0
+    while True:
+        began_free = free()
+        alive = [group for group in tree.groups if _strike_group(group)]
+        passes += 1
+        if began_free and not alive:
+            return Cleared(True, (), passes, ())
+        if time.monotonic() > deadline:
+            return Cleared(False, (), passes, ())
+        time.sleep(0.01)
+
+
+def _strike_group(group: int) -> bool:
+    """Send SIGKILL to a group; return whether anyone of it may be alive."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return sys.platform != "darwin"  # there it is what a group of zombies answers
+    try:  # a zombie child that its parent, we, have not reaped yet pins the group, and answers to signals
+        return os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return True

@@ -1,0 +1,1 @@
+"""The SQLite wing: one WAL file, many processes, one writer at a time behind a gate."""

@@ -1,0 +1,239 @@
+"""Settling: an attempt ends, its job goes where the table says, its dependents are released or given up.
+
+Everything here runs inside a write transaction that somebody else began. The fence is checked first, always: a job
+leaves `started` only by the attempt that holds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from overseer_lite.errors import SupersededError
+from overseer_lite.job import Attempt, Failure, Outcome, Settlement
+from overseer_lite.sqlite import submit
+from overseer_lite.sqlite.codes import ABORTED, FAILED, FINISHED, OUTCOME_CODE, STARTED, STATUS, UNSTARTED
+from overseer_lite.sqlite.transaction import failure_text, keys_json
+
+if TYPE_CHECKING:
+    from overseer_lite.sqlite.connection import Database
+    from overseer_lite.sqlite.transaction import Moment
+
+FAULT_DELAY_S: Final = 10.0
+
+#: The verb of `TRANSITIONS` by which an attempt of that outcome leaves `started`.
+VERBS: Final[dict[Outcome, str]] = {
+    Outcome.FINISHED: "finish",
+    Outcome.FAILED: "fail",
+    Outcome.ABORTED: "abort",
+    Outcome.FAULTED: "fault",
+    Outcome.CRASHED: "reset",
+    Outcome.INTERRUPTED: "reset",
+    Outcome.STOPPED: "reset",
+    Outcome.RESET: "reset",
+    Outcome.HANDED_BACK: "hand back",
+}
+
+
+class Limits(NamedTuple):
+    """How many crashes and interruptions a job may have; 0: any number."""
+
+    crashes: int = 3
+    interruptions: int = 10
+
+
+class Holder(NamedTuple):
+    """A job as a settlement finds it; the columns of the statement of that name."""
+
+    key: int
+    status: int
+    attempt: int
+    worker: str | None
+    run: int
+    type: int
+    failures: int
+    crashes: int
+    interruptions: int
+    request: str | None
+    reserved_wall_us: int | None
+    failure: str | None
+
+
+class _Move(NamedTuple):
+    """Where a settlement takes a job."""
+
+    status: int
+    attempt: int
+    failures: int
+    crashes: int
+    interruptions: int
+    failure: str | None
+    delay_s: float | None = None
+
+
+def settle(moment: Moment, settlement: Settlement, limits: Limits) -> list[str]:
+    """Settle one attempt, or raise before anything of it is written; return the dependents it gave up, if it aborts.
+
+    Raises:
+        SupersededError: The attempt does not hold the job, and was not settled this way before.
+        InvalidInputError: What the handler added cannot be stored; the attempt still holds.
+    """
+    db = moment.db
+    attempt = settlement.attempt
+    row = db.one("holder", (attempt.job_id,))
+    if row is None:
+        raise SupersededError(VERBS[settlement.outcome], *attempt, "there is no such job")
+    job = Holder(*row)
+    if job.status != STARTED or job.attempt != attempt.number or job.worker != attempt.worker:
+        if _settled_the_same_way(db, job, settlement):
+            return []
+        raise SupersededError(VERBS[settlement.outcome], *attempt, _stands(job))
+    if settlement.outcome is Outcome.FINISHED and settlement.added:
+        submit.add_jobs(moment, job.key, job.run, attempt.job_id, settlement.added)
+    move = _move(job, settlement, limits)
+    due = moment.due(move.delay_s) if move.status == UNSTARTED else (None, None, None)
+    changed = db.run(
+        "settle",
+        (
+            job.key, attempt.number, attempt.worker, move.status, move.attempt, move.failures, move.crashes,
+            move.interruptions, move.failure, *due,
+        ),
+    )  # fmt: skip
+    assert changed == 1, "the holder was read in this very transaction"
+    if settlement.outcome is not Outcome.HANDED_BACK:
+        _write_history(moment, job, settlement)
+    if move.status == FINISHED:
+        if settlement.result_json is not None:
+            db.run("add_result", (job.key, settlement.result_json))
+        release(moment, job.key)
+    elif move.status == ABORTED:
+        return abort_dependents(moment, job.key)
+    elif move.status == UNSTARTED and not move.delay_s:
+        moment.ready(job.type)
+    return []
+
+
+def _move(job: Holder, settlement: Settlement, limits: Limits) -> _Move:
+    """Decide where an attempt's end takes its job: the arrows out of `started`."""
+    failures, crashes, interruptions = job.failures, job.crashes, job.interruptions
+    failure, delay_s = settlement.failure, settlement.delay_s or None
+    keep = job.failure
+    status, number = UNSTARTED, job.attempt
+    match settlement.outcome:
+        case Outcome.FINISHED:
+            status, failure, keep = FINISHED, None, None
+        case Outcome.ABORTED:
+            status = ABORTED
+        case Outcome.FAILED:
+            failures += 1
+            if settlement.delay_s is None:
+                status = FAILED
+        case Outcome.FAULTED:
+            delay_s = FAULT_DELAY_S if settlement.delay_s is None else delay_s
+        case Outcome.CRASHED:
+            crashes += 1
+            status, failure = _at_limit("crash", crashes, limits.crashes, failure)
+        case Outcome.INTERRUPTED:
+            interruptions += 1
+            status, failure = _at_limit("interruption", interruptions, limits.interruptions, failure)
+        case Outcome.HANDED_BACK:
+            number -= 1
+        case Outcome.STOPPED | Outcome.RESET:
+            pass
+    if status == UNSTARTED and job.request == "abort":
+        status = ABORTED
+    return _Move(status, number, failures, crashes, interruptions, failure_text(failure) or keep, delay_s)
+
+
+def _at_limit(reason: str, count: int, limit: int, failure: Failure | None) -> tuple[int, Failure | None]:
+    if not limit or count < limit:
+        return UNSTARTED, failure
+    verb = "crashed" if reason == "crash" else "was interrupted"
+    last = f": {failure.message}" if failure else ""
+    return FAILED, Failure(reason, f"{verb} {count} times, which is the limit{last}")
+
+
+def _settled_the_same_way(db: Database, job: Holder, settlement: Settlement) -> bool:
+    attempt = settlement.attempt
+    if settlement.outcome is Outcome.HANDED_BACK:
+        return job.status == UNSTARTED and job.attempt == attempt.number - 1
+    return db.one("attempt_outcome", (job.key, attempt.number)) == (attempt.worker, OUTCOME_CODE[settlement.outcome])
+
+
+def _stands(job: Holder) -> str:
+    if job.status == STARTED:
+        return f"attempt {job.attempt} of worker {job.worker!r} stands in its place"
+    return f"the job is {STATUS[job.status]}"
+
+
+def _write_history(moment: Moment, job: Holder, settlement: Settlement) -> None:
+    attempt, evidence, now = settlement.attempt, settlement.evidence, moment.now
+    ended_ago_s = (evidence.ended_ago_s if evidence else None) or 0.0
+    ran_us = exit_code = signal = None
+    if evidence is not None:
+        exit_code, signal = evidence.exit_code, evidence.signal
+        if evidence.began_ago_s is not None:
+            ran_us = max(0, round((evidence.began_ago_s - ended_ago_s) * 1_000_000))
+    moment.db.run(
+        "add_attempt",
+        (
+            job.key, attempt.number, attempt.worker, OUTCOME_CODE[settlement.outcome], job.reserved_wall_us,
+            now.wall_us - round(ended_ago_s * 1_000_000), ran_us, exit_code, signal,
+        ),
+    )  # fmt: skip
+    output = evidence.output if evidence else ""
+    output_bytes = evidence.output_bytes if evidence else 0
+    if settlement.failure is not None or output or output_bytes:
+        moment.db.run(
+            "add_words",
+            (job.key, attempt.number, failure_text(settlement.failure), output.replace("\0", "\ufffd"), output_bytes),
+        )
+
+
+def release(moment: Moment, key: int) -> None:
+    """Tell a finished job's dependents that they wait for one less."""
+    for type_key, waiting_for, status in moment.db.all("release", (key,)):
+        if waiting_for == 0 and status == UNSTARTED:
+            moment.ready(type_key)
+
+
+def abort_dependents(moment: Moment, key: int) -> list[str]:
+    """Give up everything that depends on a job and is not terminal; return the ids, nearest first."""
+    aborted: list[str] = []
+    seen = {key}
+    level = [key]
+    while level:
+        found = moment.db.all("dependents_of", (keys_json(level),))
+        level = []
+        for dependent, job_id, status in found:
+            if dependent in seen:
+                continue
+            seen.add(dependent)
+            level.append(dependent)
+            if status == UNSTARTED:
+                moment.db.run("abort", (dependent,))
+                aborted.append(job_id)
+    if aborted:
+        moment.due_changed = True  # whoever waits for the end of a run looks again
+    return aborted
+
+
+def dependents(db: Database, keys: list[int]) -> list[str]:
+    """Return all transitive dependents, nearest first."""
+    ids: list[str] = []
+    seen = set(keys)
+    level = keys
+    while level:
+        found = [row for row in db.all("dependents_of", (keys_json(level),)) if row[0] not in seen]
+        level = [row[0] for row in found]
+        seen.update(level)
+        ids += [row[1] for row in found]
+    return ids
+
+
+def holds(db: Database, attempt: Attempt) -> bool:
+    """Whether an attempt holds its job."""
+    row = db.one("holder", (attempt.job_id,))
+    if row is None:
+        return False
+    job = Holder(*row)
+    return job.status == STARTED and job.attempt == attempt.number and job.worker == attempt.worker

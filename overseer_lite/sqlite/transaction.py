@@ -1,0 +1,86 @@
+"""What the steps of one write transaction share: the moment it stands at, and whom it must ring when it is done."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from overseer_lite.job import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from overseer_lite.clock import Reading
+    from overseer_lite.sqlite.connection import Database
+
+
+class Moment:
+    """One transaction's moment and its gathered consequences.
+
+    Attributes:
+        made_ready: How many jobs of each type (by key) became ready, or may now be taken since a limit has room.
+        due_changed: Whether somebody who sleeps until the next due time must look again.
+    """
+
+    __slots__ = ("db", "due_changed", "made_ready", "now")
+
+    def __init__(self, db: Database, now: Reading) -> None:
+        self.db = db
+        self.now = now
+        self.made_ready: dict[int, int] = {}
+        self.due_changed = False
+
+    def ready(self, type_key: int) -> None:
+        """Note that a job of that type became ready."""
+        self.made_ready[type_key] = self.made_ready.get(type_key, 0) + 1
+
+    def due(self, delay_s: float | None) -> tuple[int | None, int | None, int | None]:
+        """Return the columns due_us, due_wall_us, delay_us for a delay from now; none for no delay."""
+        if not delay_s:
+            return None, None, None
+        self.due_changed = True
+        delay_us = max(1, round(delay_s * 1_000_000))
+        return self.now.boottime_us + delay_us, self.now.wall_us + delay_us, delay_us
+
+
+def adopt_boot(moment: Moment) -> None:
+    """Carry the file's instants over into this boot, if they count from another."""
+    db, now = moment.db, moment.now
+    row = db.one("boot")
+    if row is not None and row[0] == now.boot_id:
+        return
+    db.run("rebase_delays", (now.boottime_us, now.wall_us))
+    db.run("forget_job_beats")
+    db.run("forget_worker_beats")
+    db.run("set_boot", (now.boot_id,))
+
+
+def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: dict[int, str]) -> list[str]:
+    """Return the idle workers that could take what this transaction made ready and did not itself take.
+
+    Nobody is missed: who sets `idle` does so in a transaction that saw no job, so it comes before or after this one.
+    """
+    left = {key for key, count in moment.made_ready.items() if count > taken.get(key, 0)}
+    if not left and not moment.due_changed:
+        return []
+    names = {type_names[key] for key in left}
+    return [
+        worker
+        for worker, types, _run in moment.db.all("idle_workers", (but,))
+        if moment.due_changed or names.intersection(json.loads(types))
+    ]
+
+
+def failure_text(failure: Failure | None) -> str | None:
+    """Return a failure as it is kept."""
+    return None if failure is None else json.dumps(failure._asdict(), ensure_ascii=False)
+
+
+def failure_from(text: str | None) -> Failure | None:
+    """Return a failure from how it is kept."""
+    return None if text is None else Failure(**json.loads(text))
+
+
+def keys_json(keys: Iterable[Any]) -> str:
+    """Return keys as the JSON list that a statement's `json_each` reads."""
+    return json.dumps(list(keys))
