@@ -31,6 +31,7 @@ POINTS: Final[dict[str, str]] = {
     "exchange.before_commit": "settlements and reservations are written, not yet committed",
     "exchange.after_commit": "settlements and reservations are committed, the worker does not know yet",
     "beat.before_commit": "a mirrored heartbeat is written, not yet committed",
+    "beat.after_commit": "a mirrored heartbeat is committed",
     "register.before_commit": "a worker's row is written, not yet committed; its lock is held",
     "register.after_commit": "a worker's row is committed",
     "leave.before_commit": "a worker's row is deleted, not yet committed",

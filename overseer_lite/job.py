@@ -345,7 +345,11 @@ class DependencyResult(NamedTuple):
 
 
 class ReservedJob(NamedTuple):
-    """A job just reserved, with all its handler will be shown. JSON stays text: whoever only passes it on does not parse it."""
+    """A job just reserved, with all its handler will be shown. JSON stays text: whoever only passes it on does not parse it.
+
+    Attributes:
+        key: The store's own number for the job, as a worker's file of steps names it; 0 where a store has none.
+    """
 
     attempt: Attempt
     run: str
@@ -354,6 +358,7 @@ class ReservedJob(NamedTuple):
     args_json: str
     results: Sequence[DependencyResult] = ()
     failures: int = 0
+    key: int = 0
 
 
 class Evidence(NamedTuple):

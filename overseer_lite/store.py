@@ -104,10 +104,10 @@ class WorkerRecord(NamedTuple):
     Attributes:
         identity: Who it is to the kernel, as text (see `liveness`); None for one that cannot be asked about.
         supervisor: The identity of its supervisor, likewise.
-        app: The app it runs, for display.
+        app: The app it runs, as the operator named it.
+        app_file: The app's source file; '' if not known.
         app_mtime: Wall time of the newest source file of the app when the runner imported it; 0 if not known.
         types: Types it handles.
-        limits: Types of which only so many may be started at a time.
         run: The run it is confined to, if it is.
         silent_s: Seconds since its last beat in the store. Its lock file may have a younger one.
     """
@@ -118,6 +118,7 @@ class WorkerRecord(NamedTuple):
     identity: str | None = None
     supervisor: str | None = None
     app: str = ""
+    app_file: str = ""
     app_mtime: float = 0.0
     types: Sequence[str] = ()
     run: str | None = None
@@ -297,6 +298,10 @@ class FullStore(Store, Protocol):
 
     def held(self, worker: str) -> list[Attempt]:
         """Return the attempts a worker holds, in order of reservation."""
+        ...
+
+    def held_keys(self, worker: str) -> dict[tuple[int, int], Attempt]:
+        """Return the same by job key and attempt number: how a worker's file of steps names them."""
         ...
 
     def recover(self, worker: str, verdicts: Mapping[Attempt, Verdict]) -> list[tuple[Attempt, Status]]:

@@ -100,24 +100,9 @@ class Reader:
     def workers(self) -> list[WorkerRecord]:
         """Return the registered workers."""
         found = []
-        for worker, pid, runner_pid, identity, supervisor, app, app_mtime, types, run, beat_us in self._db.all(
-            "workers"
-        ):
+        for *fields, types, run, beat_us in self._db.all("workers"):
             silent_s = float("inf") if beat_us is None else (self._now.monotonic_us - beat_us) / 1e6
-            found.append(
-                WorkerRecord(
-                    worker,
-                    pid,
-                    runner_pid,
-                    identity,
-                    supervisor,
-                    app,
-                    app_mtime,
-                    tuple(json.loads(types)),
-                    run,
-                    silent_s,
-                )
-            )
+            found.append(WorkerRecord(*fields, tuple(json.loads(types)), run, silent_s))
         return found
 
     def counts(self, run: str | None) -> Counts:

@@ -195,17 +195,17 @@ SELECT key, registered, idle FROM workers WHERE id = ?1;
 INSERT INTO workers (id, beat_us) VALUES (?1, ?2) RETURNING key;
 
 -- register: enter a worker, or renew its entry
-INSERT INTO workers (id, registered, beat_us, pid, runner_pid, identity, supervisor, app, app_mtime, types, run)
-VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+INSERT INTO workers (id, registered, beat_us, pid, runner_pid, identity, supervisor, app, app_file, app_mtime, types, run)
+VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 ON CONFLICT (id) DO UPDATE SET registered = 1, beat_us = excluded.beat_us, pid = excluded.pid,
   runner_pid = excluded.runner_pid, identity = excluded.identity, supervisor = excluded.supervisor, app = excluded.app,
-  app_mtime = excluded.app_mtime, types = excluded.types, run = excluded.run;
+  app_file = excluded.app_file, app_mtime = excluded.app_mtime, types = excluded.types, run = excluded.run;
 
 -- leave: strike out a worker that holds nothing
 DELETE FROM workers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE worker = workers.key AND status = 1);
 
 -- workers: all registered workers
-SELECT id, pid, runner_pid, identity, supervisor, app, app_mtime, types, run, beat_us FROM workers
+SELECT id, pid, runner_pid, identity, supervisor, app, app_file, app_mtime, types, run, beat_us FROM workers
 WHERE registered = 1 ORDER BY key;
 
 -- held: what a worker holds

@@ -93,6 +93,7 @@ def start(moment: Moment, worker: tuple[str, int], key: int) -> tuple[ReservedJo
             merge_args(run[1], args),
             results,
             failures,
+            key,
         ),
         type_key,
     )

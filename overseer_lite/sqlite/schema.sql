@@ -31,6 +31,7 @@ CREATE TABLE workers (
   identity    TEXT,
   supervisor  TEXT,
   app         TEXT NOT NULL DEFAULT '',
+  app_file    TEXT NOT NULL DEFAULT '',
   app_mtime   REAL NOT NULL DEFAULT 0,
   types       TEXT NOT NULL DEFAULT '[]',        -- JSON list of names
   run         TEXT                               -- the run it is confined to

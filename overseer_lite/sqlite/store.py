@@ -100,6 +100,7 @@ class SqliteStore:
         self._types: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._uuid: str | None = None
+        self._own_bells: dict[str, wakeup.FifoBell] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -365,14 +366,16 @@ class SqliteStore:
 
     def register(self, record: WorkerRecord) -> Bell:
         """Enter a worker, or renew its entry; return its doorbell."""
-        bell = wakeup.FifoBell(self._bell_path(record.id))
+        bell = self._own_bells.get(record.id)
+        if bell is None:
+            bell = self._own_bells[record.id] = wakeup.FifoBell(self._bell_path(record.id))
         with self._db.write("register") as db:
             moment = self._moment(db)
             db.run(
                 "register",
                 (
                     record.id, moment.now.monotonic_us, record.pid, record.runner_pid, record.identity,
-                    record.supervisor, record.app, record.app_mtime, json.dumps(list(record.types)), record.run,
+                    record.supervisor, record.app, record.app_file, record.app_mtime, json.dumps(list(record.types)), record.run,
                 ),
             )  # fmt: skip
             for name in record.types:

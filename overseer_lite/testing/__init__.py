@@ -1,7 +1,7 @@
 """What a test of a project, or of another store, needs: time under control, a model store, the contract of stores.
 
 Everything is looked up at first use: importing this package, or `clock` and `memory` in it, imports no test framework.
-Only `StoreContract` and `store_machine` need the extra `testing` (pytest, hypothesis).
+Only `StoreContract` and `StoreMachine` need the extra `testing` (pytest, hypothesis).
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from overseer_lite.testing.clock import ManualClock, SharedClock
-    from overseer_lite.testing.contract import StoreContract, store_machine
+    from overseer_lite.testing.contract import StoreContract
+    from overseer_lite.testing.machine import StoreMachine
     from overseer_lite.testing.memory import MemoryStore
 
-__all__ = ["ManualClock", "MemoryStore", "SharedClock", "StoreContract", "store_machine"]
+__all__ = ["ManualClock", "MemoryStore", "SharedClock", "StoreContract", "StoreMachine"]
 
 _HOMES: Final = {
     "ManualClock": "clock",
     "SharedClock": "clock",
     "MemoryStore": "memory",
     "StoreContract": "contract",
-    "store_machine": "contract",
+    "StoreMachine": "machine",
 }
 
 

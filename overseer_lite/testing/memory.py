@@ -90,15 +90,25 @@ class _Beat(NamedTuple):
 
 class _Job:
     __slots__ = (
-        "added", "args", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
-        "interruptions", "name", "order", "priority", "request", "reserved_wall_us", "result_json", "run", "status",
+        "added", "args_json", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
+        "interruptions", "key", "name", "order", "priority", "request", "reserved_wall_us", "result_json", "run", "status",
         "type", "worker",
     )  # fmt: skip
 
     def __init__(
-        self, *, id: str, run: str, name: str, type: str, args: dict[str, Any], priority: int, declared: Sequence[str]
+        self,
+        *,
+        key: int,
+        id: str,
+        run: str,
+        name: str,
+        type: str,
+        args_json: str,
+        priority: int,
+        declared: Sequence[str],
     ) -> None:
-        self.id, self.run, self.name, self.type, self.args, self.priority = id, run, name, type, args, priority
+        self.key, self.id, self.run, self.name, self.type = key, id, run, name, type
+        self.args_json, self.priority = args_json, priority
         self.declared = tuple(declared)
         self.added: tuple[str, ...] = ()  # dependencies that handlers added to the declared ones
         self.status = Status.UNSTARTED
@@ -257,7 +267,7 @@ class MemoryStore:
             limit = (limits or {}).get(job.type, math.inf)
             if len(jobs) < want and self._started_of(job.type) < limit:
                 jobs.append(self._reserved(self._reserve(worker, job), job))
-        return Exchange(jobs, refused, self._next_due_s(types))
+        return Exchange(jobs, refused, self._next_due_s(types, run))
 
     def transact_graph(self, graph: Graph) -> Submitted:
         """Store a whole graph, or nothing of it."""
@@ -305,6 +315,10 @@ class MemoryStore:
     def held(self, worker: str) -> list[Attempt]:
         """Return the attempts a worker holds, in order of reservation."""
         return [job.holder for job in self._held(worker) if job.holder]
+
+    def held_keys(self, worker: str) -> dict[tuple[int, int], Attempt]:
+        """Return the attempts a worker holds by job key and number."""
+        return {(job.key, job.attempt): job.holder for job in self._held(worker) if job.holder}
 
     def recover(self, worker: str, verdicts: Mapping[Attempt, Verdict]) -> list[tuple[Attempt, Status]]:
         """Put back everything a dead worker holds and strike it out."""
@@ -401,7 +415,7 @@ class MemoryStore:
         for job in graph.jobs:
             there = self._jobs.get(graph.job_id(job))
             if there:
-                asked, kept = _content(graph, job), (there.type, there.args, list(there.declared))
+                asked, kept = _content(graph, job), (there.type, json.loads(there.args_json), list(there.declared))
                 for what, new, old in zip(("type", "args", "dependencies"), asked, kept, strict=True):
                     if _canonical(new) != _canonical(old):
                         verb = "is" if what == "type" else "are"
@@ -421,11 +435,12 @@ class MemoryStore:
             if job_id not in self._jobs:
                 kind, args, dependencies = _content(graph, job)
                 new = _Job(
+                    key=len(self._jobs) + 1,
                     id=job_id,
                     run=graph.id,
                     name=job.name,
                     type=kind,
-                    args=args,
+                    args_json=json.dumps(args),
                     priority=job.priority,
                     declared=dependencies,
                 )
@@ -523,8 +538,12 @@ class MemoryStore:
         ]
         return sorted(ready, key=lambda job: -job.priority)
 
-    def _next_due_s(self, types: Collection[str]) -> float | None:
-        waits = [self._due_in_s(job) for job in self._jobs.values() if job.type in types and not self._waiting_for(job)]
+    def _next_due_s(self, types: Collection[str], run: str | None) -> float | None:
+        waits = [
+            self._due_in_s(job)
+            for job in self._jobs.values()
+            if job.type in types and run in (None, job.run) and not self._waiting_for(job)
+        ]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _upstream(self, ids: Iterable[str]) -> list[_Job]:
@@ -570,7 +589,7 @@ class MemoryStore:
             name=job.name,
             type=job.type,
             status=job.status,
-            args=dict(job.args),
+            args=json.loads(job.args_json),
             priority=job.priority,
             attempt=job.attempt,
             failures=job.failures,
@@ -605,7 +624,7 @@ class MemoryStore:
     def _reserved(self, attempt: Attempt, job: _Job) -> ReservedJob:
         above = [self._jobs[dependency] for dependency in job.dependencies]
         results = [DependencyResult(dependency.name, dependency.type, dependency.result_json) for dependency in above]
-        return ReservedJob(attempt, job.run, job.name, job.type, json.dumps(job.args), results, job.failures)
+        return ReservedJob(attempt, job.run, job.name, job.type, job.args_json, results, job.failures, job.key)
 
     def _settle(self, settlement: Settlement) -> list[str]:
         """Settle an attempt, or raise and change nothing; return the ids it aborted."""
@@ -642,14 +661,22 @@ class MemoryStore:
             job.status = Status.FAILED if settlement.delay_s is None else job.status
         elif settlement.outcome is Outcome.CRASHED:
             job.crashes += 1
-            self._check_limit(job, "crash", "crashed", job.crashes, self.crash_limit, settlement.failure)
+            self._check_limit(
+                job, "crash", "crashed", count=job.crashes, limit=self.crash_limit, failure=settlement.failure
+            )
         elif settlement.outcome is Outcome.INTERRUPTED:
             job.interruptions += 1
-            verb, limit = "was interrupted", self.interruption_limit
-            self._check_limit(job, "interruption", verb, job.interruptions, limit, settlement.failure)
+            self._check_limit(
+                job,
+                "interruption",
+                "was interrupted",
+                count=job.interruptions,
+                limit=self.interruption_limit,
+                failure=settlement.failure,
+            )
 
     @staticmethod
-    def _check_limit(job: _Job, reason: str, verb: str, count: int, limit: int, failure: Failure | None) -> None:
+    def _check_limit(job: _Job, reason: str, verb: str, *, count: int, limit: int, failure: Failure | None) -> None:
         if limit and count >= limit:
             job.status = Status.FAILED
             last = f": {failure.message}" if failure else ""

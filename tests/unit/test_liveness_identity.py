@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +48,17 @@ def test_an_identity_survives_its_text():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", '["b","n",1]', '["b","n","1",2]', '["b","n",true,2]', '["b","n",0,2]', '["b","n",1,-2]', "[" * 99999],
+    [
+        "",
+        "null",
+        "[]",
+        '["b","n",1]',
+        '["b","n","1",2]',
+        '["b","n",true,2]',
+        '["b","n",0,2]',
+        '["b","n",1,-2]',
+        "[" * 99999,
+    ],
 )
 def test_text_that_is_no_identity_is_refused_in_words(text):
     """Junk gives a ValueError that says what was expected, never half an identity."""
@@ -135,7 +146,7 @@ def test_a_name_with_parentheses_and_blanks_does_not_shift_the_fields(start, eve
     odd = tmp_path / "a) R 1 (b"
     odd.symlink_to("/bin/sleep")
     child = start(str(odd), "60")
-    eventually(lambda: b"a) R 1 (b" in open(f"/proc/{child.pid}/stat", "rb").read())
+    eventually(lambda: "a) R 1 (b" in Path(f"/proc/{child.pid}/stat").read_text())
     stat = read_stat(child.pid)
     assert (stat.pid, stat.ppid, stat.pgid, stat.num_threads) == (child.pid, os.getpid(), child.pid, 1)
     assert look(child.identity) is Life.RUNNING

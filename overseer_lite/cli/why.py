@@ -1,0 +1,201 @@
+"""`why`: the sentence that says why a job stands where it stands."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from overseer_lite.cli import show as say
+from overseer_lite.cli.session import command, find_job, json_option, run_option, session
+from overseer_lite.job import Status
+
+if TYPE_CHECKING:
+    from overseer_lite.cli.running import Activity
+    from overseer_lite.job import JobInfo
+    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import WorkerRecord
+
+_NAMED = 3
+
+
+@command("why", example="overseer-lite why nightly-2026-11-24/merge")
+@click.argument("job_id", metavar="ID")
+@run_option
+@json_option
+def why(job_id: str, run: str | None, as_json: bool) -> None:
+    """Say in a sentence why a job does not run, or where it stands."""
+    store = session().store()
+    job = find_job(store, job_id, run)
+    sentence = reason(store, job)
+    if as_json:
+        say.print_json({"id": job.id, "status": job.status.value, "why": sentence})
+    else:
+        click.echo(f"{say.escape(job.id)}: {say.escape(sentence)}")
+
+
+def reason(store: SqliteStore, job: JobInfo) -> str:
+    """Return why a job is not running, or what it does, without its id."""
+    if job.status is Status.STARTED:
+        return _started(store, job)
+    if job.status.terminal:
+        return _ended(store, job)
+    if job.stuck:
+        return f"stuck: it waits for {_culprit(store, job)}"
+    if job.waiting_for:
+        return _waiting(store, job)
+    if job.due_in_s is not None:
+        return _delayed(job)
+    return _ready(store, job)
+
+
+def _ended(store: SqliteStore, job: JobInfo) -> str:
+    message = f": {say.failure_line(job.failure)}" if job.failure else ""
+    if job.status is Status.FINISHED:
+        return f"it finished on attempt {job.attempt}"
+    if job.status is Status.FAILED:
+        return f"it failed on attempt {job.attempt}{message}; `overseer-lite retry {job.id}` tries it again"
+    culprit = _find_culprit(store, job)
+    if culprit is not None and not message:
+        return f"it was aborted, since it depends on {_named(culprit)}"
+    return f"it was aborted{message}; `overseer-lite retry {job.id}` tries it again"
+
+
+# ---- waiting for others ----------------------------------------------------------------------------------------------
+
+
+def _find_culprit(store: SqliteStore, job: JobInfo) -> JobInfo | None:
+    """Return the failed or aborted job, deepest first, that holds this one up."""
+    seen = {job.id}
+    pending = list(job.dependencies)
+    found = None
+    while pending:
+        job_id = pending.pop(0)
+        if job_id in seen:
+            continue
+        seen.add(job_id)
+        info = store.job_info(job_id)
+        if info is None:
+            continue
+        if info.status is Status.FAILED:
+            return info
+        if info.status is Status.ABORTED:
+            found = found or info
+            pending = [*info.dependencies, *pending]  # it may itself have been given up because of another
+        elif info.stuck:
+            pending = [*info.dependencies, *pending]
+    return found
+
+
+def _culprit(store: SqliteStore, job: JobInfo) -> str:
+    culprit = _find_culprit(store, job)
+    if culprit is None:
+        return "something that was put right just now"
+    through = "" if culprit.id in job.dependencies else " (through others)"
+    return f"{_named(culprit)}{through}; `overseer-lite retry {culprit.id}` frees it"
+
+
+def _named(job: JobInfo) -> str:
+    message = f": {say.failure_line(job.failure)}" if job.failure else ""
+    if job.status is Status.FAILED:
+        return f"{job.id}, which failed on attempt {job.attempt}{message}"
+    return f"{job.id}, which was aborted{message}"
+
+
+def _waiting(store: SqliteStore, job: JobInfo) -> str:
+    infos = (store.job_info(job_id) for job_id in job.dependencies)
+    left: list[JobInfo] = []
+    for info in infos:
+        if info is not None and info.status is not Status.FINISHED:
+            left.append(info)
+        if len(left) == _NAMED:
+            break
+    named = ", ".join(f"{each.id} ({_where(each)})" for each in left)
+    more = f" and {job.waiting_for - len(left)} more" if job.waiting_for > len(left) else ""
+    return f"it waits for {job.waiting_for} of its {say.plural(len(job.dependencies), 'dependency')}: {named}{more}"
+
+
+def _where(job: JobInfo) -> str:
+    if job.status is Status.STARTED:
+        return f"attempt {job.attempt} runs"
+    if job.due_in_s is not None:
+        return f"due in {say.duration(job.due_in_s)}"
+    return say.state(job)
+
+
+def _delayed(job: JobInfo) -> str:
+    assert job.due_in_s is not None
+    at = say.clock_time(time.time() + job.due_in_s)
+    after = f" after attempt {job.attempt}: {say.failure_line(job.failure)}" if job.failure and job.attempt else ""
+    return f"delayed until {at} (in {say.duration(job.due_in_s)}){after}"
+
+
+# ---- ready, or running -----------------------------------------------------------------------------------------------
+
+
+def _ready(store: SqliteStore, job: JobInfo) -> str:
+    workers = [each for each in store.workers() if _lives(each)]
+    if not workers:
+        return "ready, but there is no live worker; `overseer-lite worker` starts some"
+    able = [each for each in workers if job.type in each.types]
+    if not able:
+        known = ", ".join(sorted({kind for each in workers for kind in each.types}))
+        return f"ready, but no live worker handles type {job.type!r} (they handle {known or 'none'})"
+    free = [each for each in able if each.run in (None, job.run)]
+    if not free:
+        return f"ready, but every worker that handles {job.type!r} works on another run alone ({able[0].run})"
+    busy = [each for each in free if store.held(each.id)]
+    running = len(store.jobs(status=Status.STARTED, type=job.type))
+    if len(busy) < len(free):
+        if running:
+            return f"ready; {running} of type {job.type!r} are running, which may be its limit, and workers are idle"
+        return "ready, and a worker that can take it is idle: it is about to start"
+    before = _before(store, job, free[0])
+    return f"ready; all {say.plural(len(free), 'worker')} that handle {job.type!r} are busy{before}"
+
+
+def _before(store: SqliteStore, job: JobInfo, worker: WorkerRecord) -> str:
+    ready = store.jobs_ready(worker.types, limit=1000)
+    if job.id not in ready:
+        return ", and more than 1,000 ready jobs are before it" if len(ready) == 1000 else ""
+    place = ready.index(job.id)
+    return f", and {say.plural(place, 'ready job')} {'is' if place == 1 else 'are'} before it" if place else ""
+
+
+def _lives(worker: WorkerRecord) -> bool:
+    from overseer_lite.liveness import Identity, look
+
+    return worker.identity is None or look(Identity.from_text(worker.identity)).value != "dead"
+
+
+def _started(store: SqliteStore, job: JobInfo) -> str:
+    from overseer_lite.cli.running import activities
+
+    mine = activities(store, [each for each in store.workers() if each.id == job.worker])
+    if not mine:
+        return f"attempt {job.attempt} is held by worker {job.worker}, which is not registered"
+    activity = mine[0]
+    if not _lives(activity.worker):
+        return f"attempt {job.attempt} was on worker {job.worker}, which is dead; a supervisor's monitor resets it"
+    return _on(activity, job) + _silence(activity)
+
+
+def _on(activity: Activity, job: JobInfo) -> str:
+    wish = f"; its {job.request} is requested and waits for the worker" if job.request else ""
+    if activity.attempt is None or activity.attempt.job_id != job.id:
+        return f"attempt {job.attempt} is reserved by worker {job.worker} and about to begin{wish}"
+    where = "" if activity.progress is None else f", at {activity.progress:.0%} {activity.step}".rstrip()
+    elapsed = say.duration(activity.elapsed_s)
+    return f"it runs: attempt {job.attempt} on worker {job.worker} for {elapsed}{where}{wish}"
+
+
+def _silence(activity: Activity) -> str:
+    settings = session().settings
+    interval_s, examined_s = settings.heartbeat_interval_s, settings.heartbeat_interval_s * settings.tolerance
+    if activity.silent_s <= 2 * interval_s:
+        return ""
+    silent = f"; the worker is silent for {say.duration(activity.silent_s)}"
+    if activity.silent_s > examined_s:
+        return f"{silent}, longer than the {say.duration(examined_s)} that are tolerated: it is being examined"
+    return f"{silent}, it is examined at {say.duration(examined_s)} unless it beats"

@@ -1,0 +1,269 @@
+"""The runner process: imports the app, and runs its handlers one after the other until its worker closes the tokens.
+
+It never opens the store: no handler can break the engine's locks by touching its files (sqlite.org/howtocorrupt.html).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from overseer_lite import failpoints
+from overseer_lite.clock import CLOCK_VARIABLE, SystemClock, open_clock
+from overseer_lite.errors import AppError, OverseerError
+from overseer_lite.graph import as_graph, to_json
+from overseer_lite.handler import Ending, RunningJob, describe, execute
+from overseer_lite.job import Outcome
+from overseer_lite.liveness.spawn import die_with_parent
+from overseer_lite.liveness.tree import children
+from overseer_lite.liveness.workerfile import WorkerFile
+from overseer_lite.runner.app import App, load_app, newest_source
+from overseer_lite.runner.protocol import (
+    CONTROL_FD,
+    STEPS_FD,
+    TOKEN,
+    TOKENS_FD,
+    Ended,
+    Frames,
+    ended_body,
+    frame,
+    job_from,
+    read_frames,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from overseer_lite.job import ReservedJob
+
+#: Who is told of failures, by setting; imported only if that setting is given.
+_OBSERVERS: Final = {"sentry": "overseer_lite.observe.sentry:observer"}
+
+
+class _Loop:
+    """One event loop a runner, made when the first coroutine comes."""
+
+    def __init__(self) -> None:
+        self._runner: Any = None
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._runner is None:
+            import asyncio
+
+            self._runner = asyncio.Runner()
+        return self._runner.run(coroutine)
+
+    def clear(self) -> None:
+        """Cancel what a handler left running in the loop."""
+        if self._runner is None:
+            return
+        import asyncio
+
+        loop = self._runner.get_loop()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+
+class _Runner:
+    """The runner's loop: wait for a token, run its job, say how it ended."""
+
+    def __init__(self, app: App, context: Any, config: dict[str, Any], control: socket.socket) -> None:
+        self._app = app
+        self._context = context
+        self._control = control
+        self._frames = Frames()
+        self._waiting: list[tuple[str, Any]] = []
+        self._steps = WorkerFile.attach(STEPS_FD)
+        self._files = config["files"]
+        self._loop = _Loop()
+        self._observe = _observer(config)
+        self._clock = open_clock() if os.environ.get(CLOCK_VARIABLE) else SystemClock()
+        self._poll = select.poll()
+        self._poll.register(TOKENS_FD, select.POLLIN)
+
+    def run(self) -> None:
+        """Run jobs until the worker closes the tokens."""
+        while True:
+            token = self._next_token()
+            if token is None:
+                self._loop.close()
+                return
+            failpoints.hit("runner.token_read")
+            slot, job = self._payload_of(token)
+            self._run(token, slot, job)
+
+    def _next_token(self) -> int | None:
+        while True:
+            self._poll.poll()
+            try:
+                data = os.read(TOKENS_FD, TOKEN.size)
+            except BlockingIOError:
+                continue  # the worker took it back while we were reaching for it
+            number: int | None = TOKEN.unpack(data)[0] if data else None
+            return number
+
+    def _payload_of(self, token: int) -> tuple[int, ReservedJob]:
+        """Read frames up to the token's; those before it belong to jobs that were taken back."""
+        while True:
+            while self._waiting:
+                _kind, (number, slot, payload) = self._waiting.pop(0)
+                if number == token:
+                    job = job_from(payload)
+                    if isinstance(payload, str):
+                        os.unlink(payload)
+                    return slot, job
+            messages = read_frames(self._control, self._frames)
+            if messages is None:
+                sys.exit(0)  # the worker is gone; so is whatever it would have said
+            self._waiting += messages
+
+    def _run(self, token: int, slot: int, reserved: ReservedJob) -> None:
+        threads = set(threading.enumerate())
+        self._steps.begin(slot, self._clock.read().boottime_us, os.fstat(1).st_size)
+        failpoints.hit("runner.begun")
+        ending = self._execute(slot, reserved)
+        _flush()
+        failpoints.hit("runner.ended")
+        self._steps.end(slot, self._clock.read().boottime_us, os.fstat(1).st_size)
+        failpoints.hit("runner.marked_ended")
+        strays = 0
+        if ending.outcome is not Outcome.FINISHED:
+            self._loop.clear()
+            strays = len(set(threading.enumerate()) - threads)
+        ended = Ended(
+            token,
+            ending.outcome,
+            ending.result_json,
+            tuple(ending.added),
+            ending.failure,
+            ending.retry_in_s,
+            ending.delay_s,
+            strays,
+        )
+        self._control.sendall(frame("ended", ended_body(ended)))
+        failpoints.hit("runner.sent")
+
+    def _execute(self, slot: int, reserved: ReservedJob) -> Ending:
+        handler = self._app.handlers.get(reserved.type)
+        if handler is None:
+            raise AssertionError(f"the worker reserved type {reserved.type!r}, which this app does not handle")
+
+        def progress(fraction: float, step: str | None) -> None:
+            self._steps.progress(slot, fraction, step or "")
+
+        def directory() -> str:
+            return os.path.join(self._files, f"{reserved.key}-{reserved.attempt.number}")
+
+        job = RunningJob.of(reserved, self._context, progress, directory)
+        return execute(handler, job, self._loop.run, self._observe)
+
+
+def _observer(config: dict[str, Any]) -> Any:
+    dsn = config.get("sentry_dsn")
+    if not dsn:
+        return None
+    module, _, name = _OBSERVERS["sentry"].partition(":")
+    return getattr(import_module(module), name)(dsn)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a handler may have closed them; then nothing is left to flush
+            stream.flush()
+
+
+def _prepare_streams() -> None:
+    """Make what handlers print survive a kill: line by line into the append file that stdout and stderr are."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def serve(config: dict[str, Any]) -> None:
+    """Be a runner: load the app, say hello, run jobs."""
+    control = socket.socket(fileno=CONTROL_FD)
+    for fd in (CONTROL_FD, TOKENS_FD, STEPS_FD):
+        os.set_inheritable(fd, False)
+    try:
+        app = load_app(config["app"])
+        with contextlib.ExitStack() as stack:
+            try:
+                context = stack.enter_context(app.context())
+            except Exception as error:
+                _say_trouble(control, f"The app's context could not be entered: {type(error).__name__}: {error}", False)
+                raise
+            runner = _Runner(app, context, config, control)
+            started = tuple(sorted(children(os.getpid())))
+            body = {"types": describe(app.handlers), "app_file": app.file, "app_mtime": newest_source(app), "children": started}
+            control.sendall(frame("hello", body))
+            runner.run()
+    except AppError as error:
+        _say_trouble(control, str(error), True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            raise
+        sys.exit(0)  # the worker is gone
+
+
+def _say_trouble(control: socket.socket, message: str, lasting: bool) -> None:
+    control.sendall(frame("trouble", [" ".join(message.split()), lasting]))
+
+
+def inspect(config: dict[str, Any]) -> None:
+    """Be asked about an app: write its types, options and if wanted its graph as one JSON document to CONTROL_FD."""
+    answer: dict[str, Any]
+    try:
+        app = load_app(config["app"])
+        answer = {"app_file": app.file, "types": describe(app.handlers), "graph": None}
+        if config["graph"]:
+            if app.graph is None:
+                raise AppError(config["app"], "it has no `graph`", "Give it one: a dict {name: [dependencies]} or a function")
+            answer["graph"] = to_json(as_graph(app.graph, config["args"], config["id"]))
+    except OverseerError as error:
+        answer = {"error": str(error), "kind": type(error).__name__}
+    except Exception as error:  # noqa: BLE001 - the app's graph function is somebody else's code
+        answer = {"error": str(_graph_error(config["app"], error)), "kind": "AppError"}
+    _flush()
+    with os.fdopen(CONTROL_FD, "w", encoding="utf-8", errors="surrogatepass") as file:
+        json.dump(answer, file)
+
+
+def _graph_error(name: str, error: Exception) -> AppError:
+    import traceback
+
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "overseer_lite" not in f.filename]
+    where = f"{os.path.basename(frames[-1].filename)} line {frames[-1].lineno}: " if frames else ""
+    return AppError(name, f"its graph: {where}{type(error).__name__}: {' '.join(str(error).split())}", "Correct the code")
+
+
+def main(arguments: list[str]) -> None:
+    """Start as the process that `runner.process` or `runner.inspect` spawned; the one argument is JSON."""
+    config = json.loads(arguments[0])
+    die_with_parent(config["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to understand
+    failpoints.load("runner")
+    _prepare_streams()
+    if config["verb"] == "inspect":
+        inspect(config)
+    else:
+        serve(config)
+

@@ -1,0 +1,359 @@
+"""The worker's side of a runner: a child process that is given jobs, and whose death leaves no question open."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from overseer_lite import failpoints
+from overseer_lite.errors import InvalidInputError, OverseerError
+from overseer_lite.handler import Options, options_from
+from overseer_lite.liveness.spawn import Child, Exit, spawn
+from overseer_lite.liveness.tree import COOKIE_VARIABLE, Cleared, Tree, children, clear
+from overseer_lite.runner.protocol import (
+    CONTROL_FD,
+    STEPS_FD,
+    TOKEN,
+    TOKENS_FD,
+    AppTrouble,
+    Ended,
+    Frames,
+    Hello,
+    ended_from,
+    job_frame,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from overseer_lite.job import ReservedJob
+    from overseer_lite.liveness.workerfile import WorkerFile
+
+_TAIL_BYTES: Final = 64 * 1024
+_OUTPUT_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_BOOT: Final = (
+    "import sys\n"
+    "root = sys.argv.pop(1)\n"
+    "if root not in sys.path: sys.path.append(root)\n"
+    "from overseer_lite.runner.child import main\n"
+    "main(sys.argv[1:])\n"
+)
+
+
+def child_argv(config: dict[str, Any]) -> list[str]:
+    """Return the command of a runner: this interpreter, its safe path, and ours at the end of it."""
+    return [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps(config)]
+
+
+class Spec(NamedTuple):
+    """What a worker's runners are made from.
+
+    Attributes:
+        app: The app, as the operator named it.
+        worker: The worker's id; a cookie in the environment of the runner and all it starts.
+        state_directory: Where the store's companions lie.
+        sentry_dsn: Where failures are reported, if anywhere.
+    """
+
+    app: str
+    worker: str
+    state_directory: str
+    sentry_dsn: str | None = None
+
+
+class Dead(NamedTuple):
+    """A runner's end: what it was told and had not said, all of it read, its tree proved gone.
+
+    Attributes:
+        ended: Attempts whose end it had still reported.
+        handed_back: Tokens that nobody read: those jobs never began.
+        exit: How it ended.
+        cleared: The proof.
+    """
+
+    ended: Sequence[Ended]
+    handed_back: Sequence[int]
+    exit: Exit
+    cleared: Cleared
+
+
+class ProcessRunner:
+    """One runner process, seen from its worker. Nothing here blocks but `kill` and `close`, and those are bounded."""
+
+    def __init__(self, spec: Spec, steps: WorkerFile, generation: int) -> None:
+        self._spec = spec
+        self._steps = steps
+        self.generation = generation
+        self.hello: Hello | None = None
+        self.trouble: AppTrouble | None = None
+        self.options: dict[str, Options] = {}
+        self._out = bytearray()
+        self._frames = Frames()
+        self._ended: list[Ended] = []
+        self._at_end = False
+        self.garbled = False
+        self._payloads: dict[int, str] = {}
+        self.output_path = os.path.join(spec.state_directory, "output", f"{spec.worker}.{generation}")
+        self._output = os.open(
+            self.output_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        self.control = ours
+        self._tokens_read, self._tokens_write = os.pipe()
+        os.set_blocking(self._tokens_read, False)  # for both: the description is shared, so the runner polls first
+        os.set_blocking(self._tokens_write, False)
+        config = {
+            "verb": "serve",
+            "app": self._spec.app,
+            "parent": os.getpid(),
+            "files": os.path.join(self._spec.state_directory, "files"),
+            "sentry_dsn": self._spec.sentry_dsn,
+        }
+        try:
+            self.child: Child = spawn(
+                child_argv(config),
+                env={**os.environ, COOKIE_VARIABLE: self._spec.worker},
+                descriptors={CONTROL_FD: theirs.fileno(), TOKENS_FD: self._tokens_read, STEPS_FD: self._steps.fileno()},
+                stdout=self._output,
+                stderr=self._output,
+            )
+        finally:
+            theirs.close()
+        self._steps.set_runner(self.child.pid, os.path.basename(self.output_path), self.generation)
+
+    @property
+    def pid(self) -> int:
+        """The runner's process id."""
+        return self.child.pid
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether something is left to be sent: wait for the control channel to become writable as well."""
+        return bool(self._out)
+
+    @property
+    def dead(self) -> bool:
+        """Whether the runner has ended, or closed or garbled its channel, which is as good."""
+        return self._at_end or self.garbled or self.child.exited() is not None
+
+    # ---- jobs out, ends in
+
+    def give(self, job: ReservedJob, token: int, slot: int) -> None:
+        """Hand a job over: its step marked, its payload sent, then its token. Never blocks."""
+        self._steps.reserve(slot, job.key, job.attempt.number)
+        path = os.path.join(self._spec.state_directory, "payloads", f"{self._spec.worker}.{token}")
+        data, in_file = job_frame(job, token, slot, path)
+        if in_file:
+            self._payloads[token] = path
+        self._out += data
+        self.send()
+        with contextlib.suppress(BrokenPipeError):  # it is dead; whoever reads its end finds the job not begun
+            os.write(self._tokens_write, TOKEN.pack(token))
+
+    def send(self) -> None:
+        """Send what the channel takes."""
+        try:
+            while self._out:
+                del self._out[: self.control.send(self._out)]
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._out.clear()
+
+    def receive(self) -> list[Ended]:
+        """Return the ends reported so far; reads what is there, without waiting."""
+        while not self._at_end:
+            try:
+                data = self.control.recv(1 << 18)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self._at_end = True
+                break
+            self._understand(data)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _understand(self, data: bytes) -> None:
+        """Take in what the runner said. A handler can write nonsense into our channel: then nothing more is believed."""
+        if self.garbled:
+            return
+        try:
+            for kind, body in self._frames.feed(data):
+                self._take(kind, body)
+        except (ValueError, TypeError, KeyError, OverseerError):
+            self.garbled = True
+
+    def _take(self, kind: str, body: Any) -> None:
+        match kind:
+            case "hello":
+                self.hello = Hello(body["types"], body["app_file"], body["app_mtime"], tuple(body["children"]))
+                self.options = options_from(self.hello.types)
+            case "trouble":
+                self.trouble = AppTrouble(*body)
+            case "ended":
+                ended = ended_from(body)
+                self._forget_payload(ended.token)
+                self._ended.append(ended)
+
+    def take_back(self) -> list[int]:
+        """Take back every job whose token nobody has read: the kernel decides, job by job."""
+        failpoints.hit("worker.take_back")
+        tokens: list[int] = []
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._tokens_read, TOKEN.size * 64):
+                tokens += [number for (number,) in TOKEN.iter_unpack(data)]
+        for token in tokens:
+            self._forget_payload(token)
+        return tokens
+
+    def _forget_payload(self, token: int) -> None:
+        path = self._payloads.pop(token, None)
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):  # the runner removes it when it has read it
+                os.unlink(path)
+
+    # ---- what an attempt wrote
+
+    def output(self, start: int, end: int | None) -> tuple[str, int]:
+        """Return the last 64 KiB of an attempt's output, and how many bytes it wrote in all."""
+        size = os.fstat(self._output).st_size
+        if start > size:  # it wrote so much that the file was cut meanwhile
+            start = 0
+        end = size if not end or end > size else end
+        if end <= start:
+            return "", 0
+        data = os.pread(self._output, min(_TAIL_BYTES, end - start), max(start, end - _TAIL_BYTES))
+        return data.decode("utf-8", "replace"), end - start
+
+    def trim_output(self, *, busy: bool) -> bool:
+        """Cut the output file when it has grown too large; return whether that cut a running attempt's output.
+
+        The file is written in append mode, so what comes next goes on at its new end.
+        """
+        size = os.fstat(self._output).st_size
+        if size > _OUTPUT_LIMIT_BYTES or (not busy and size > _OUTPUT_LIMIT_BYTES // 4):
+            os.ftruncate(self._output, 0)
+            return busy
+        return False
+
+    def last_words(self) -> str:
+        """Return the last line the runner wrote, for a message."""
+        text, _size = self.output(0, None)
+        lines = text.strip().splitlines()
+        return lines[-1] if lines else ""
+
+    # ---- its end
+
+    def strays(self) -> bool:
+        """Whether the runner has processes besides those of its context, or left some to its worker."""
+        known = frozenset(self.hello.children if self.hello else ())
+        return bool(children(self.pid) - known) or bool(children(os.getpid()) - {self.pid})
+
+    def _tree(self) -> Tree:
+        return Tree(
+            groups=frozenset({self.pid}),
+            cookie=self._spec.worker,
+            output=self.output_path,
+            parents=frozenset({os.getpid()}),
+            spare=frozenset({os.getppid()}),
+        )
+
+    def _channel_ended(self) -> bool:
+        """Whether nobody holds the runner's end of the channel any more, what it said having been read to the end."""
+        self._ended += self.receive()
+        return self._at_end
+
+    def bury(self, timeout_s: float = 10.0) -> Dead:
+        """Prove the runner's tree gone, killing what is left of it, and return all that is still to be known of it.
+
+        Its reports are read to the end first, so that what it finished counts as finished.
+        """
+        self.child.signal(9)
+        cleared = clear(self._tree(), free=self._channel_ended, timeout_s=timeout_s)
+        ended = self.receive()
+        handed_back = self.take_back()
+        return Dead(ended, handed_back, self.child.reap() if cleared.done else Exit(None, None), cleared)
+
+    def finish(self, timeout_s: float) -> None:
+        """Let the runner end by itself, its context left in order: no more tokens will come. Then `bury` it."""
+        if self._tokens_write >= 0:
+            os.close(self._tokens_write)
+            self._tokens_write = -1
+        deadline = time.monotonic() + timeout_s
+        while self.child.exited() is None and (left_s := deadline - time.monotonic()) > 0:
+            self._ended += self.receive()
+            if self.child.pidfd is not None:
+                select.select([self.child.pidfd], [], [], min(left_s, 0.5))
+            else:
+                time.sleep(0.01)
+
+    def close(self) -> None:
+        """Let go of everything; the runner is dead and its output settled."""
+        self.control.close()
+        os.close(self._tokens_read)
+        if self._tokens_write >= 0:
+            os.close(self._tokens_write)
+        os.close(self._output)
+        for token in list(self._payloads):
+            self._forget_payload(token)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.output_path)
+
+
+class AppDescription(NamedTuple):
+    """An app, as a short-lived process found it.
+
+    Attributes:
+        app: The app, as the operator named it.
+        app_file: Its source file; '' if it has none.
+        types: The options of each type it handles.
+        graph: Its graph, if it was asked for.
+    """
+
+    app: str
+    app_file: str
+    types: dict[str, Options]
+    graph: Any = None
+
+
+def inspect_app(
+    app: str, *, args: dict[str, Any] | None = None, graph: bool = False, id: str | None = None
+) -> AppDescription:
+    """Ask a short-lived process for an app's types, options and graph; this process never imports the app.
+
+    Raises:
+        InvalidInputError: The app, or its graph, cannot be used; one line that says where and why.
+    """
+    from overseer_lite.graph import from_json
+
+    config = {"verb": "inspect", "app": app, "parent": os.getpid(), "args": args, "graph": graph, "id": id}
+    read_end, write_end = os.pipe()
+    try:
+        child = spawn(child_argv(config), env=dict(os.environ), descriptors={CONTROL_FD: write_end}, stdout=2, stderr=2)
+    finally:
+        os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8", errors="surrogatepass") as file:
+        text = file.read()
+    exit_ = child.reap()
+    if not text:
+        how = f"signal {exit_.signal}" if exit_.signal else f"exit code {exit_.code}"
+        raise InvalidInputError(f"Cannot use app {app!r}: importing it ended its process ({how}). Correct the code.")
+    answer = json.loads(text)
+    if "error" in answer:
+        raise InvalidInputError(answer["error"])
+    found = from_json(answer["graph"]) if answer["graph"] is not None else None
+    return AppDescription(app, answer["app_file"], options_from(answer["types"]), found)

@@ -1,0 +1,167 @@
+"""What worker and runner say to each other, and over what.
+
+Three channels, none of which ever blocks the worker:
+
+    tokens    a pipe of 8-byte numbers, one a job. Both hold its reading end: whoever reads a job's token has the job.
+              So a job that is taken back while the runner begins it is decided by the kernel, not by luck.
+    control   a stream of frames (length, JSON). To the runner: what to run. From it: hello, how attempts ended.
+              Its end of file is the runner's death certificate: a forked child that has not exec'd yet holds it open.
+    steps     the worker's file, mapped by both (see `liveness.workerfile`): reserved, begun, ended. Read after a death.
+
+A payload too large for the stream lies in a file that the frame names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from typing import Any, Final, NamedTuple
+
+from overseer_lite.graph import jobs_from_json, jobs_to_json
+from overseer_lite.job import Attempt, DependencyResult, Failure, Job, Outcome, ReservedJob
+
+#: Descriptors by which a runner finds its channels.
+CONTROL_FD: Final = 3
+TOKENS_FD: Final = 4
+STEPS_FD: Final = 5
+
+TOKEN: Final = struct.Struct("=q")
+_LENGTH: Final = struct.Struct("=I")
+_LARGEST_INLINE: Final = 64 * 1024
+_CHUNK: Final = 256 * 1024
+
+
+class Hello(NamedTuple):
+    """What a runner says when it has imported its app.
+
+    Attributes:
+        types: Each type's options, as `handler.describe` has them.
+        app_file: The app's source file; '' if it has none.
+        app_mtime: Wall time of the newest of the app's source files.
+        children: Processes its context had started by then; they are no strays.
+    """
+
+    types: dict[str, dict[str, Any]]
+    app_file: str = ""
+    app_mtime: float = 0.0
+    children: tuple[int, ...] = ()
+
+
+class Ended(NamedTuple):
+    """An attempt's end, as the runner tells it.
+
+    Attributes:
+        token: Which job, by the number it was given under.
+        strays: Threads that the attempt left running.
+    """
+
+    token: int
+    outcome: Outcome
+    result_json: str | None
+    added: tuple[Job, ...]
+    failure: Failure | None
+    retry_in_s: float | None
+    delay_s: float | None
+    strays: int
+
+
+class AppTrouble(NamedTuple):
+    """The app could not be imported or its context not be entered: the runner ends after saying this.
+
+    Attributes:
+        lasting: The app itself is at fault, and another try would end the same way.
+    """
+
+    message: str
+    lasting: bool
+
+
+def frame(kind: str, body: Any) -> bytes:
+    """Return one message as it travels."""
+    text = json.dumps([kind, body], ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _LENGTH.pack(len(text)) + text
+
+
+class Frames:
+    """Frames out of bytes as they come."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[str, Any]]:
+        """Take in bytes; return the messages they complete."""
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if len(self._buffer) < _LENGTH.size + length:
+                break
+            kind, body = json.loads(bytes(self._buffer[_LENGTH.size : _LENGTH.size + length]))
+            del self._buffer[: _LENGTH.size + length]
+            messages.append((kind, body))
+        return messages
+
+
+def read_frames(channel: socket.socket, frames: Frames) -> list[tuple[str, Any]] | None:
+    """Wait for bytes; return the messages they complete, None at the stream's end."""
+    data = channel.recv(_CHUNK)
+    return frames.feed(data) if data else None
+
+
+# ---- a job, to the runner --------------------------------------------------------------------------------------------
+
+
+def job_frame(job: ReservedJob, token: int, slot: int, payload_path: str) -> tuple[bytes, bool]:
+    """Return the frame that hands a job over; whether its payload went into a file at `payload_path`."""
+    payload = [
+        list(job.attempt), job.run, job.name, job.type, job.args_json, [list(result) for result in job.results],
+        job.failures, job.key,
+    ]  # fmt: skip
+    size = len(job.args_json) + sum(len(result.result_json or "") for result in job.results)
+    if size <= _LARGEST_INLINE:
+        return frame("job", [token, slot, payload]), False
+    descriptor = os.open(payload_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
+        json.dump(payload, file, ensure_ascii=False)
+    return frame("job", [token, slot, payload_path]), True
+
+
+def job_from(payload: list[Any] | str) -> ReservedJob:
+    """Return the job of a frame, read from its file if it lies in one."""
+    if isinstance(payload, str):
+        with open(payload, encoding="utf-8", errors="surrogatepass") as file:
+            payload = json.load(file)
+    attempt, run, name, kind, args_json, results, failures, key = payload
+    return ReservedJob(
+        Attempt(*attempt), run, name, kind, args_json, tuple(DependencyResult(*r) for r in results), failures, key
+    )
+
+
+# ---- an end, from the runner -----------------------------------------------------------------------------------------
+
+
+def ended_body(ended: Ended) -> list[Any]:
+    """Return an end as JSON values."""
+    return [
+        ended.token, str(ended.outcome), ended.result_json, jobs_to_json(ended.added) if ended.added else None,
+        None if ended.failure is None else list(ended.failure), ended.retry_in_s, ended.delay_s, ended.strays,
+    ]  # fmt: skip
+
+
+def ended_from(body: list[Any]) -> Ended:
+    """Return an end from JSON values."""
+    token, outcome, result_json, added, failure, retry_in_s, delay_s, strays = body
+    return Ended(
+        token,
+        Outcome(outcome),
+        result_json,
+        tuple(jobs_from_json(added)) if added else (),
+        None if failure is None else Failure(*failure),
+        retry_in_s,
+        delay_s,
+        strays,
+    )

@@ -1,0 +1,566 @@
+"""The worker's loop: one step waits for something to happen, gathers what ended, and makes one exchange with the store.
+
+    wait -> gather (ends, deaths, wishes, time that ran out) -> exchange (settle these, reserve those) -> give
+
+What has ended waits in `_settlements` until an exchange was committed. If the store cannot be written just now, it goes
+on waiting, visibly; beats go on, since another thread gives them. After an exchange whose outcome is unknown, what the
+store says is true: settling again is a success, and what was reserved unseen is handed back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from overseer_lite import failpoints
+from overseer_lite.errors import StoreBusyError, StoreUnavailableError
+from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement
+from overseer_lite.liveness.workerfile import BEGUN, ENDED, SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from overseer_lite.handler import Options
+    from overseer_lite.job import ReservedJob
+    from overseer_lite.liveness.spawn import Exit
+    from overseer_lite.liveness.workerfile import Slot, WorkerFile
+    from overseer_lite.runner.process import Dead, ProcessRunner
+    from overseer_lite.runner.protocol import Ended
+    from overseer_lite.store import Bell, Exchange, FullStore
+
+log = logging.getLogger("overseer_lite.worker")
+
+TICK_S: Final = 0.5  # while a job runs: its time, its runner's state
+DRAIN_TICK_S: Final = 1.0
+STOPPED_GRACE_S: Final = 2.0
+RETRY_STORE_S: Final = 0.5
+FREE_SPACE_FLOOR_BYTES: Final = 16 * 1024 * 1024
+RUNNER_END_S: Final = 5.0
+
+OPEN, FINISHING, NOW = range(3)
+
+
+class WorkerSpec(NamedTuple):
+    """What a worker is to do.
+
+    Attributes:
+        id: Its id; unique among all workers the store has ever had.
+        types: The only types it takes, if not all that its app handles.
+        run: The only run it works on.
+        drain: End when nothing is left that it could run.
+        heartbeat_interval_s: Seconds between two beats.
+    """
+
+    id: str
+    types: tuple[str, ...] | None = None
+    run: str | None = None
+    drain: bool = False
+    heartbeat_interval_s: float = 10.0
+
+
+class Held(NamedTuple):
+    """A job that was reserved and given to the runner."""
+
+    job: ReservedJob
+    slot: int
+    given_us: int  # monotonic
+
+
+class Worker:
+    """One worker in its loop, `work_once` being one turn of it."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        store: FullStore,
+        file: WorkerFile,
+        new_runner: Callable[[], ProcessRunner],
+        *,
+        enter: Callable[[ProcessRunner], Bell],
+        wake_fds: Iterable[int] = (),
+    ) -> None:
+        """Make a worker.
+
+        Args:
+            new_runner: Starts a runner; it need not have said hello yet.
+            enter: Enters the worker, with a runner that has said hello, into the store.
+            wake_fds: Descriptors that end a wait when they become readable (signals, the supervisor's pipe).
+        """
+        self.spec = spec
+        self._store = store
+        self._file = file
+        self._new_runner = new_runner
+        self._enter = enter
+        self.runner = new_runner()
+        self._bell: Bell | None = None
+        self._entered = False
+        self._selector = selectors.DefaultSelector()
+        for fd in wake_fds:
+            self._selector.register(fd, selectors.EVENT_READ, "wake")
+        self._watch_runner()
+        self.stopping = OPEN
+        self.renew = False
+        self.drained = False
+        self.jobs_begun = 0
+        self._token = 0
+        self._held: dict[int, Held] = {}
+        self._settlements: list[Settlement] = []
+        self._settled_slots: list[int] = []
+        self._hungry = True
+        self._due_at: float | None = None
+        self._unsure = False
+        self._retry_at = 0.0
+        self._troubled: str | None = None
+        self._mirror_at = 0.0
+        self._stopped_since: float | None = None
+
+    # ---- one turn
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to do: told to stop or drained, and all is settled."""
+        return (self.stopping != OPEN or self.drained) and not self._held and not self._settlements
+
+    def work_once(self, timeout_s: float | None = None) -> None:
+        """Wait for something to happen, at most `timeout_s`, and do what follows from it."""
+        self._wait(timeout_s)
+        self._gather()
+        if self.stopping == NOW and self._held:
+            self._stop_now()
+        if self.runner.hello is not None and not self._entered:
+            self._enter_store()
+        if self._bell is None:
+            return
+        self._mirror()
+        self._exchange()
+
+    def _enter_store(self) -> None:
+        """Enter this worker, or renew its entry, now that a runner has said what it can do."""
+        try:
+            bell = self._enter(self.runner)
+        except StoreUnavailableError as error:
+            self._trouble(error)
+            return
+        if self._bell is None:
+            self._bell = bell
+            self._selector.register(bell.fileno(), selectors.EVENT_READ, "bell")
+            self._mirror_at = time.monotonic() + self.spec.heartbeat_interval_s
+        self._entered = True
+        self._hungry = True
+
+    def _trouble(self, error: StoreUnavailableError) -> None:
+        """Wait a little before the store is asked again, and say so once."""
+        self._retry_at = time.monotonic() + (0.0 if isinstance(error, StoreBusyError) else RETRY_STORE_S)
+        if self._troubled != type(error).__name__:
+            self._troubled = type(error).__name__
+            log.warning("The store has to wait: %s", error)
+
+    def forget(self, fd: int) -> None:
+        """Do not wake for that descriptor any more."""
+        self._selector.unregister(fd)
+
+    def _wait(self, timeout_s: float | None) -> None:
+        for key, _mask in self._selector.select(self._patience(timeout_s)):
+            if key.data == "bell":
+                assert self._bell is not None
+                self._bell.answer()
+                self._hungry = True
+                if self._held:
+                    self._grant_wishes()
+            elif key.data == "runner" and self.runner.wants_to_write:
+                self.runner.send()
+
+    def _patience(self, timeout_s: float | None) -> float | None:
+        """Return how long a wait may last."""
+        now = time.monotonic()
+        limits = [] if timeout_s is None else [timeout_s]
+        entering = self.runner.hello is not None and not self._entered
+        if self._settlements or entering or (self._hungry and self._wants()):
+            limits.append(max(0.0, self._retry_at - now))
+        if self._held:
+            limits.append(TICK_S)
+        elif self.spec.drain and self.stopping == OPEN:
+            limits.append(DRAIN_TICK_S)
+        if self._due_at is not None and self._wants():
+            limits.append(max(0.0, self._due_at - now))
+        if self._bell is not None:
+            limits.append(max(0.0, self._mirror_at - now))
+        return min(limits, default=None)
+
+    def _wants(self) -> int:
+        """Return how many jobs the worker would take now."""
+        if self.stopping != OPEN or self.renew or self._held or not self._entered:
+            return 0
+        return 1
+
+    # ---- gathering what ended
+
+    def _gather(self) -> None:
+        for ended in self.runner.receive():
+            self._ended(ended)
+        if self.runner.dead:
+            self._runner_died()
+        elif self._held:
+            self._watch_time()
+            self._watch_stopped()
+        if self.runner.trim_output(busy=bool(self._held)):
+            log.warning("Output of %s has grown too large; what it wrote so far was dropped", self._held_ids())
+
+    def _ended(self, ended: Ended) -> None:
+        held = self._held.pop(ended.token)
+        failpoints.hit("worker.outcome")
+        slot = self._file.slot(held.slot)
+        attempt = held.job.attempt
+        delay_s = ended.retry_in_s if ended.outcome is Outcome.FAILED else ended.delay_s
+        settlement = Settlement(
+            attempt,
+            ended.outcome,
+            ended.result_json,
+            ended.added,
+            ended.failure,
+            delay_s,
+            self._evidence(slot),
+        )
+        if ended.outcome is not Outcome.FINISHED and (ended.strays or self.runner.strays()):
+            log.warning("Job %s left threads or processes behind; its runner is replaced", attempt.job_id)
+            self._settle_dead(self.runner.bury(), None)
+            self._replace_runner()
+        log.info("Job %s exited with status %s", attempt.job_id, ended.outcome)
+        self._settle(settlement, held.slot)
+
+    def _settle(self, settlement: Settlement, slot: int) -> None:
+        self._settlements.append(settlement)
+        self._settled_slots.append(slot)
+        self._hungry = True
+
+    def _evidence(self, slot: Slot, exit_: Exit | None = None) -> Evidence:
+        now_us = self._store.clock.read().boottime_us
+        output, output_bytes = self.runner.output(slot.output_start, slot.output_end) if slot.state >= BEGUN else ("", 0)
+        return Evidence(
+            began_ago_s=(now_us - slot.begun_us) / 1e6 if slot.state >= BEGUN else None,
+            ended_ago_s=(now_us - slot.ended_us) / 1e6 if slot.state == ENDED else None,
+            exit_code=exit_.code if exit_ else None,
+            signal=exit_.signal if exit_ else None,
+            output=output,
+            output_bytes=output_bytes,
+        )
+
+    def _runner_died(self) -> None:
+        if self.runner.trouble is not None or self.runner.hello is None:
+            self._settle_dead(self.runner.bury(), None)
+            raise AppTroubleError(self.runner.trouble, self.runner.last_words())
+        log.warning("Runner %d of worker %s died", self.runner.pid, self.spec.id)
+        failpoints.hit("worker.runner_died")
+        dead = self.runner.bury()
+        self._settle_dead(dead, None)
+        self._replace_runner()
+
+    def _settle_dead(self, dead: Dead, verdict: Callable[[Held, Slot], Settlement | None] | None) -> None:
+        """Settle what a buried runner had: reported ends as reported, what never began back, what had begun by verdict.
+
+        Args:
+            verdict: What becomes of an attempt that had begun; None, or None from it: a crash.
+        """
+        if not dead.cleared.done:
+            left = ", ".join(str(identity.pid) for identity in dead.cleared.left)
+            raise TreeLeftError(f"processes of runner {self.runner.pid} will not die: {left or 'unknown'}")
+        failpoints.hit("worker.runner_cleared")
+        for ended in dead.ended:
+            if ended.token in self._held:
+                held = self._held.pop(ended.token)
+                delay_s = ended.retry_in_s if ended.outcome is Outcome.FAILED else ended.delay_s
+                evidence = self._evidence(self._file.slot(held.slot))
+                self._settle(
+                    Settlement(
+                        held.job.attempt, ended.outcome, ended.result_json, ended.added, ended.failure, delay_s, evidence
+                    ),
+                    held.slot,
+                )
+        for token, held in list(self._held.items()):
+            del self._held[token]
+            slot = self._file.slot(held.slot)
+            settlement = verdict(held, slot) if verdict is not None and slot.state >= BEGUN else None
+            self._settle(settlement or self._autopsy(held, slot, dead), held.slot)
+
+    def _autopsy(self, held: Held, slot: Slot, dead: Dead) -> Settlement:
+        attempt = held.job.attempt
+        if slot.state < BEGUN:
+            return Settlement(attempt, Outcome.HANDED_BACK)
+        how = _how(dead.exit)
+        evidence = self._evidence(slot, dead.exit)
+        if slot.state == ENDED:
+            message = f"its runner {how} after the handler had ended, before it could report"
+            return Settlement(attempt, Outcome.INTERRUPTED, failure=Failure("interruption", message), evidence=evidence)
+        last = evidence.output.strip().splitlines()[-1:] or [""]
+        message = f"its runner {how}" + (f"; last output: {last[0][:200]}" if last[0] else "")
+        return Settlement(attempt, Outcome.CRASHED, failure=Failure("crash", message), evidence=evidence)
+
+    def _replace_runner(self) -> None:
+        self._unwatch_runner()
+        self.runner.close()
+        self._stopped_since = None
+        self.runner = self._new_runner()
+        self._watch_runner()
+        self._entered = False  # entered anew, with the new runner's pid and types, when it has said hello
+
+    def _watch_runner(self) -> None:
+        self._selector.register(self.runner.control, selectors.EVENT_READ, "runner")
+        if self.runner.child.pidfd is not None:
+            self._selector.register(self.runner.child.pidfd, selectors.EVENT_READ, "death")
+
+    def _unwatch_runner(self) -> None:
+        self._selector.unregister(self.runner.control)
+        for fd in [key.fd for key in self._selector.get_map().values() if key.data == "death"]:
+            self._selector.unregister(fd)
+
+    # ---- time, states, wishes
+
+    def _options(self, held: Held) -> Options:
+        return self.runner.options[held.job.type]
+
+    def _watch_time(self) -> None:
+        now_us = self._store.clock.read().monotonic_us
+        for held in self._held.values():
+            timeout_s = self._options(held).timeout
+            if timeout_s is None or now_us - held.given_us < timeout_s * 1e6:
+                continue
+            if self._file.slot(held.slot).state == BEGUN:
+                log.warning("Job %s ran out of time after %g s", held.job.attempt.job_id, timeout_s)
+                self._kill_for(held, self._timed_out(timeout_s))
+                return
+
+    def _timed_out(self, timeout_s: float) -> Callable[[Held, Slot], Settlement]:
+        def verdict(held: Held, slot: Slot) -> Settlement:
+            retry_in_s = self._options(held).retry_in_s(held.job.failures)
+            failure = Failure("timeout", f"it ran for longer than its timeout of {timeout_s:g} s and was stopped")
+            return Settlement(
+                held.job.attempt, Outcome.FAILED, failure=failure, delay_s=retry_in_s, evidence=self._evidence(slot)
+            )
+
+        return verdict
+
+    def _kill_for(self, culprit: Held, verdict: Callable[[Held, Slot], Settlement]) -> None:
+        """Stop the runner because of one attempt; that one is settled by verdict."""
+        dead = self.runner.bury()
+        self._settle_dead(dead, lambda held, slot: verdict(held, slot) if held is culprit else None)
+        self._replace_runner()
+
+    def _watch_stopped(self) -> None:
+        if not self.runner.child.stopped():
+            self._stopped_since = None
+            return
+        now = time.monotonic()
+        self._stopped_since = self._stopped_since or now
+        if now - self._stopped_since > STOPPED_GRACE_S:
+            log.warning("Runner %d stands still (state T) for %g s; it is killed", self.runner.pid, STOPPED_GRACE_S)
+            dead = self.runner.bury()
+            self._settle_dead(dead, self._stood_still)
+            self._replace_runner()
+
+    def _stood_still(self, held: Held, slot: Slot) -> Settlement:
+        failure = Failure("crash", f"its runner stood still (state T) for longer than {STOPPED_GRACE_S:g} s")
+        return Settlement(held.job.attempt, Outcome.CRASHED, failure=failure, evidence=self._evidence(slot))
+
+    def _grant_wishes(self) -> None:
+        """Do what an operator wished for a started job: stop its tree, then settle."""
+        try:
+            wishes = {request.attempt: request.wish for request in self._store.requests(self.spec.id)}
+        except StoreUnavailableError as error:
+            log.warning("Cannot ask for requests: %s", error)
+            return
+        for held in list(self._held.values()):
+            wish = wishes.get(held.job.attempt)
+            if wish is not None:
+                log.info("An operator wished to %s job %s", wish, held.job.attempt.job_id)
+                self._kill_for(held, self._wished(wish))
+                return
+
+    def _wished(self, wish: str) -> Callable[[Held, Slot], Settlement]:
+        outcome = Outcome.ABORTED if wish == "abort" else Outcome.RESET
+
+        def verdict(held: Held, slot: Slot) -> Settlement:
+            failure = Failure("abort" if wish == "abort" else "reset", f"an operator wished to {wish} it")
+            return Settlement(held.job.attempt, outcome, failure=failure, evidence=self._evidence(slot))
+
+        return verdict
+
+    def _stop_now(self) -> None:
+        """Kill the runner's tree: what had begun is cut short and charged to nobody, the rest is handed back."""
+
+        def verdict(held: Held, slot: Slot) -> Settlement:
+            failure = Failure("stop", "its worker was told to stop at once")
+            return Settlement(held.job.attempt, Outcome.STOPPED, failure=failure, evidence=self._evidence(slot))
+
+        self._settle_dead(self.runner.bury(), verdict)
+
+    # ---- the store
+
+    def _mirror(self) -> None:
+        """Copy the beat into the store now and then, and look for wishes whose bell was missed."""
+        now = time.monotonic()
+        if now < self._mirror_at:
+            return
+        self._mirror_at = now + self.spec.heartbeat_interval_s
+        try:
+            self._store.beat(self.spec.id)
+        except StoreUnavailableError as error:
+            log.warning("Cannot mirror the heartbeat: %s", error)
+            return
+        for held in self._held.values():
+            log.info("Heartbeat %s: %d", held.job.attempt.job_id, time.time())
+        if self._held:
+            self._grant_wishes()
+
+    def types(self) -> list[str]:
+        """Return the types this worker takes."""
+        return [kind for kind in self.runner.options if self.spec.types is None or kind in self.spec.types]
+
+    def _exchange(self) -> None:
+        now = time.monotonic()
+        if self._due_at is not None and now >= self._due_at:
+            self._hungry, self._due_at = True, None
+        want = self._wants() if self._hungry else 0
+        if now < self._retry_at:
+            return
+        if not self._settlements and not want:
+            if self.spec.drain and not self._held and self._entered:
+                self._look_whether_drained()
+            if self.renew and not self._held:
+                self._renew_runner()
+            return
+        if want and self._space_is_short():
+            want = 0
+            if not self._settlements:
+                self._retry_at = now + RETRY_STORE_S
+                return
+        settled = len(self._settlements)
+        try:
+            self._reconcile()
+            result = self._store.exchange(
+                self.spec.id,
+                self._settlements[:settled],
+                want,
+                self.types(),
+                limits={kind: o.limit for kind, o in self.runner.options.items() if o.limit is not None},
+                run=self.spec.run,
+            )
+        except StoreUnavailableError as error:
+            self._unsure = True
+            self._trouble(error)
+            return
+        self._committed(result, settled, want)
+
+    def _reconcile(self) -> None:
+        """After an exchange whose outcome is unknown: hand back what it reserved without our knowing."""
+        if not self._unsure:
+            return
+        known = {held.job.attempt for held in self._held.values()} | {s.attempt for s in self._settlements}
+        for attempt in self._store.held(self.spec.id):
+            if attempt not in known:
+                self._settlements.append(Settlement(attempt, Outcome.HANDED_BACK))
+        self._unsure = False
+
+    def _committed(self, result: Exchange, settled: int, want: int) -> None:
+        if self._troubled:
+            log.info("The store is back; what waited is settled")
+            self._troubled = None
+        by_attempt = {settlement.attempt: settlement for settlement in self._settlements[:settled]}
+        del self._settlements[:settled]
+        for slot in self._settled_slots:
+            self._file.free(slot)
+        self._settled_slots.clear()
+        for refusal in result.refused:
+            log.warning("Dropped: %s", refusal.message)
+            if refusal.reason == "conflict":
+                evidence = by_attempt[refusal.attempt].evidence
+                failure = Failure("conflict", refusal.message)
+                self._settlements.append(Settlement(refusal.attempt, Outcome.FAILED, failure=failure, evidence=evidence))
+        self._due_at = None if result.next_due_s is None else time.monotonic() + result.next_due_s
+        failpoints.hit("worker.reserved")
+        for job in result.jobs:
+            self._give(job)
+        if want:
+            self._hungry = bool(self._settlements)
+            if result.jobs:
+                log.debug("Found %d handleable jobs", len(result.jobs))
+            else:
+                log.debug("No handleable ready-jobs found. Waiting.")
+                if self.spec.drain:
+                    self._look_whether_drained()
+
+    def _give(self, job: ReservedJob) -> None:
+        log.info("Reserving job %s (%s)", job.attempt.job_id, job.type)
+        log.info("Reserved job %s", job.attempt.job_id)
+        self._token += 1
+        taken = {held.slot for held in self._held.values()} | set(self._settled_slots)
+        slot = next(index for index in range(SLOTS) if index not in taken)
+        self._held[self._token] = Held(job, slot, self._store.clock.read().monotonic_us)
+        self.jobs_begun += 1
+        self.runner.give(job, self._token, slot)
+        failpoints.hit("worker.given")
+
+    def _space_is_short(self) -> bool:
+        found = os.statvfs(os.path.dirname(self._store.path) or ".")
+        short = found.f_bavail * found.f_frsize < FREE_SPACE_FLOOR_BYTES
+        if short and self._troubled != "space":
+            self._troubled = "space"
+            log.warning("Less than %d MiB are free; no job is reserved until there is more", FREE_SPACE_FLOOR_BYTES >> 20)
+        return short
+
+    def _look_whether_drained(self) -> None:
+        if self.stopping == OPEN and self._store.drained(self.types(), self.spec.run):
+            self.drained = True
+
+    def _renew_runner(self) -> None:
+        """Put a fresh runner in the place of one that holds nothing: it imports the app as it is now."""
+        self.renew = False
+        self.runner.finish(RUNNER_END_S)
+        self._settle_dead(self.runner.bury(), None)
+        self._replace_runner()
+        self._hungry = True
+        log.info("Worker %s has a fresh runner", self.spec.id)
+
+    def close(self) -> None:
+        """End the runner in order, and take the bell down; everything is settled by now."""
+        if self._bell is not None:
+            self._selector.unregister(self._bell.fileno())
+            self._bell.close()
+        self._unwatch_runner()
+        self.runner.finish(RUNNER_END_S)
+        dead = self.runner.bury()
+        if not dead.cleared.done:
+            raise TreeLeftError(f"processes of runner {self.runner.pid} will not die")
+        self.runner.close()
+        self._selector.close()
+
+    def _held_ids(self) -> str:
+        return ", ".join(held.job.attempt.job_id for held in self._held.values())
+
+
+class AppTroubleError(Exception):
+    """The runner could not load its app."""
+
+    def __init__(self, trouble: object, last_words: str) -> None:
+        self.lasting = bool(getattr(trouble, "lasting", False))
+        super().__init__(getattr(trouble, "message", None) or f"The runner died at its start. Last words: {last_words}")
+
+
+class TreeLeftError(Exception):
+    """Processes that must be gone are not; nothing may be reset while they live."""
+
+
+def _how(exit_: Exit) -> str:
+    if exit_.signal is not None:
+        import signal
+
+        try:
+            return f"was killed by {signal.Signals(exit_.signal).name}"
+        except ValueError:
+            return f"was killed by signal {exit_.signal}"
+    return f"exited with code {exit_.code}"
+
+
+__all__ = ["FINISHING", "NOW", "OPEN", "AppTroubleError", "Attempt", "Held", "TreeLeftError", "Worker", "WorkerSpec"]
