@@ -53,9 +53,53 @@ _PLACES: Final = {
 }  # fmt: skip
 _PLACE: Final = {name: module for module, names in _PLACES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604, RUF022 - names loaded on use
+__all__ = [
+    "AppError",
+    "Attempt",
+    "AttemptRecord",
+    "ConfigError",
+    "Counts",
+    "CycleError",
+    "Exchange",
+    "Failure",
+    "Graph",
+    "GraphConflictError",
+    "Handler",
+    "Handlers",
+    "IllegalTransitionError",
+    "InvalidGraphError",
+    "InvalidInputError",
+    "InvalidJobError",
+    "Job",
+    "JobInfo",
+    "MissingHandlerError",
+    "NotJsonError",
+    "Outcome",
+    "OverseerError",
+    "RunningJob",
+    "Status",
+    "Store",
+    "StoreError",
+    "StoreMissingError",
+    "StoreUnavailableError",
+    "Submitted",
+    "SupersededError",
+    "TimedOutError",
+    "UnknownDependencyError",
+    "UnknownJobError",
+    "WorkersLostError",
     "__version__",
-    *_PLACE,
+    "abort",
+    "abort_silent",
+    "fault",
+    "harness",
+    "job_graph",
+    "open_store",
+    "run",
+    "simple_graph",
+    "start",
+    "stored",
+    "validate_graph_handlers",
 ]
 
 
@@ -69,4 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PLACE])
+    return sorted({*globals(), *_PLACE})

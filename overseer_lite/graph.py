@@ -35,7 +35,7 @@ def generate_run_id() -> str:
     Ids of one process sort in the order in which they were made and never repeat. Those of several processes repeat
     only if made in the same 15 microseconds and with the same 16 random bits.
     """
-    global _last_tick  # noqa: PLW0603 - a clock that may step back must not give an id twice
+    global _last_tick
     _last_tick = tick = max(_last_tick + 1, int(time.time() * _TICKS_A_SECOND))
     seconds, fraction = divmod(tick, _TICKS_A_SECOND)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{fraction:04x}{os.urandom(2).hex()}"
@@ -100,7 +100,7 @@ class Graph:
         """The jobs in declared order; not to be changed."""
         return self._jobs
 
-    def add(  # noqa: PLR0917 - the order is of what is given most: type, name, args
+    def add(
         self,
         type: str,
         name: str | None = None,
@@ -243,10 +243,11 @@ class Graph:
         if not numbers:
             raise EmptyGraphError(origin)
         index = graph._index
-        for job in graph.jobs:
+        for job, number in zip(graph.jobs, numbers, strict=True):
             if any(dependency not in index for dependency in job.dependencies):
                 job.dependencies = tuple(
-                    dependency if dependency in index else Stored(str(dependency)) for dependency in job.dependencies
+                    dependency if dependency in index else _stored_of_line(job, str(dependency), origin, number)
+                    for dependency in job.dependencies
                 )
         return graph
 
@@ -509,8 +510,7 @@ def jobs_from_json(text: str) -> list[Job]:
     return [_job_of_item(item) for item in value]
 
 
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+_text: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _item_of_job(job: Job) -> str:
@@ -585,8 +585,6 @@ def _job_of_line(line: str, origin: str, number: int) -> Job:
         raise InvalidLineError(origin, number, "'args' is no JSON object", 'write {"name": value, ...}')
     try:
         check_label(str(value["id"]), "id", value["id"])
-        for dependency in dependencies:
-            check_label(value["id"], "dependency", dependency)
         return Job(
             value["type"],
             name=value["id"],
@@ -600,9 +598,17 @@ def _job_of_line(line: str, origin: str, number: int) -> Job:
         raise InvalidLineError(origin, number, f"job {error.job!r}: {error.problem}", error.remedy) from None
 
 
+def _stored_of_line(job: Job, dependency: str, origin: str, number: int) -> Stored:
+    try:
+        check_label(job.name, "dependency", dependency)
+    except InvalidJobError as error:
+        raise InvalidLineError(origin, number, f"job {error.job!r}: {error.problem}", error.remedy) from None
+    return Stored(dependency)
+
+
 def _object_of_line(line: str, origin: str, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
+        value = _LINE_DECODER.decode(line)
     except json.JSONDecodeError as error:
         problem = f"this is not JSON: {error.msg} at column {error.colno}"
         raise InvalidLineError(origin, number, problem, "write one JSON object a line") from None
@@ -623,3 +629,6 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_LINE_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)

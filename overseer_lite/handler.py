@@ -514,7 +514,7 @@ class RunningJob:
         if self._progress is not None:
             self._progress(float(fraction), step)
 
-    def add(  # noqa: PLR0917 - as Graph.add
+    def add(
         self,
         type: str,
         name: str | None = None,

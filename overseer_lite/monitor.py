@@ -107,7 +107,9 @@ class Monitor:
         identity = Identity.from_text(record.identity)
         life = look(identity, self._store.clock.read().boot_id)
         if life is Life.FOREIGN:
-            self._report_once(record.id, "Worker %s lives in another pid namespace; it is watched by its own supervisor only")
+            self._report_once(
+                record.id, "Worker %s lives in another pid namespace; it is watched by its own supervisor only"
+            )
             return None
         if life in (Life.GONE, Life.OTHER_BOOT):
             return None if own else self.recover(record.id, identity)
@@ -131,8 +133,15 @@ class Monitor:
     def _lost_its_lock(self, worker: str, identity: Identity) -> Recovered | None:
         """Rule 3: the process lives and its lock is free. Only if the file is this store's own is it ours to kill."""
         snapshot = self._snapshot(worker)
-        if snapshot is None or snapshot.copied or snapshot.store_uuid != self._store.uuid or snapshot.identity != identity:
-            self._report_once(worker, "Worker %s is entered here but its lock file is missing or another store's; left alone")
+        if (
+            snapshot is None
+            or snapshot.copied
+            or snapshot.store_uuid != self._store.uuid
+            or snapshot.identity != identity
+        ):
+            self._report_once(
+                worker, "Worker %s is entered here but its lock file is missing or another store's; left alone"
+            )
             return None
         log.warning("Worker %s lives without its lock; it is killed", worker)
         send_signal(identity, _SIGKILL)

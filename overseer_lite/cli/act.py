@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from overseer_lite.job import JobInfo
     from overseer_lite.sqlite.store import SqliteStore
-    from overseer_lite.store import WorkerRecord
 
 _LISTED = 20
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only list what would change.")
@@ -26,7 +25,11 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only list what wo
 # ---- retry -----------------------------------------------------------------------------------------------------------
 
 
-@command("retry", example="overseer-lite retry nightly-2026-11-24/merge\noverseer-lite retry --failed --run nightly")
+@command(
+    "retry",
+    short_help="Put failed and aborted jobs back to unstarted",
+    example="overseer-lite retry nightly-2026-11-24/merge\noverseer-lite retry --failed --run nightly",
+)
 @click.argument("job_ids", metavar="ID...", nargs=-1)
 @click.option("--failed", "all_failed", is_flag=True, help="All failed jobs (of the run).")
 @click.option("--with-dependents", is_flag=True, help="And those after them that failed or were aborted.")
@@ -49,7 +52,7 @@ def retry(
         store.retry(chosen)
     _report(chosen, "Retried", "would be retried", dry_run=dry_run, as_json=as_json)
     if chosen and not dry_run:
-        for warning in old_code(store.workers(), run):
+        for warning in old_code(store, run):
             click.echo(f"overseer-lite: {warning}", err=True)
 
 
@@ -68,15 +71,19 @@ def _ended_badly(store: SqliteStore, job_ids: Iterable[str]) -> list[str]:
     return [job.id for job in found if job is not None and job.status in sources("retry")]
 
 
-def old_code(workers: Sequence[WorkerRecord], run: str | None = None) -> list[str]:
+def old_code(store: SqliteStore, run: str | None = None) -> list[str]:
     """Return a warning for each supervisor whose live workers run an older app than the file on disk."""
+    from overseer_lite.cli.running import is_dead, supervisor_pid
+
     found: dict[str, str] = {}
-    for worker in workers:
+    for worker in store.workers():
         if worker.run is not None and run is not None and worker.run != run:
             continue
         file = app_file(worker.app)
-        if file is not None and worker.app_mtime and os.stat(file).st_mtime > worker.app_mtime and _lives(worker):
-            pid = _supervisor_pid(worker)
+        if file is None or not worker.app_mtime or os.stat(file).st_mtime <= worker.app_mtime:
+            continue
+        if not is_dead(store, worker):
+            pid = supervisor_pid(worker)
             how = f"SIGHUP the supervisor (kill -HUP {pid})" if pid else "restart the workers"
             found[how] = f"{file} is newer than what live workers run: {how} to renew the runners."
     return list(found.values())
@@ -91,22 +98,14 @@ def app_file(app: str) -> str | None:
     return next((os.path.abspath(each) for each in candidates if os.path.isfile(each)), None)
 
 
-def _lives(worker: WorkerRecord) -> bool:
-    from overseer_lite.liveness import Identity, look
-
-    return worker.identity is None or look(Identity.from_text(worker.identity)).value != "dead"
-
-
-def _supervisor_pid(worker: WorkerRecord) -> int | None:
-    from overseer_lite.liveness import Identity
-
-    return Identity.from_text(worker.supervisor).pid if worker.supervisor else None
-
-
 # ---- abort, reset ----------------------------------------------------------------------------------------------------
 
 
-@command("abort", example="overseer-lite abort nightly-2026-11-24/train")
+@command(
+    "abort",
+    short_help="Give up jobs and all that depend on them",
+    example="overseer-lite abort nightly-2026-11-24/train",
+)
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @run_option
 @dry_run_option
@@ -143,7 +142,9 @@ def _open(store: SqliteStore, job_ids: Iterable[str]) -> list[str]:
     return [job.id for job in found if job is not None and not job.status.terminal]
 
 
-@command("reset", example="overseer-lite reset nightly-2026-11-24/train")
+@command(
+    "reset", short_help="Put started jobs back to unstarted", example="overseer-lite reset nightly-2026-11-24/train"
+)
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @run_option
 @dry_run_option

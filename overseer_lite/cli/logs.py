@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 _PAUSE_S = 0.1
 
 
-@command("logs", example="overseer-lite logs nightly-2026-11-24/train\noverseer-lite logs train -f")
+@command(
+    "logs",
+    short_help="Print what a job wrote to stdout and stderr",
+    example="overseer-lite logs nightly-2026-11-24/train\noverseer-lite logs train -f",
+)
 @click.argument("job_id", metavar="ID")
 @click.option("--attempt", "number", type=click.IntRange(min=1), metavar="N", help="That attempt; the last by default.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")

@@ -30,7 +30,11 @@ _PAGE = 100
 # ---- status ----------------------------------------------------------------------------------------------------------
 
 
-@command("status", example="overseer-lite status\noverseer-lite status --run nightly-2026-11-24 --json")
+@command(
+    "status",
+    short_help="Count the jobs, say what each worker does",
+    example="overseer-lite status\noverseer-lite status --run nightly-2026-11-24 --json",
+)
 @run_option
 @json_option
 def status(run: str | None, as_json: bool) -> None:
@@ -100,7 +104,11 @@ def _print_unfinished(store: SqliteStore) -> None:
 # ---- jobs ------------------------------------------------------------------------------------------------------------
 
 
-@command("jobs", example="overseer-lite jobs --status failed\noverseer-lite jobs --run nightly --type count --json")
+@command(
+    "jobs",
+    short_help="List jobs",
+    example="overseer-lite jobs --status failed\noverseer-lite jobs --run nightly --type count --json",
+)
 @click.option(
     "--status",
     "wanted",
@@ -185,7 +193,11 @@ def _note(job: JobInfo) -> str:
 # ---- show ------------------------------------------------------------------------------------------------------------
 
 
-@command("show", example="overseer-lite show nightly-2026-11-24/merge\noverseer-lite show merge --result")
+@command(
+    "show",
+    short_help="Show one job and all its attempts",
+    example="overseer-lite show nightly-2026-11-24/merge\noverseer-lite show merge --result",
+)
 @click.argument("job_id", metavar="ID")
 @click.option("--result", "only_result", is_flag=True, help="Print its result, as JSON, and nothing else.")
 @run_option
@@ -214,7 +226,7 @@ def show(job_id: str, only_result: bool, run: str | None, as_json: bool) -> None
 # ---- workers, runs ---------------------------------------------------------------------------------------------------
 
 
-@command("workers", example="overseer-lite workers")
+@command("workers", short_help="List the workers", example="overseer-lite workers")
 @json_option
 def workers(as_json: bool) -> None:
     """List the workers: who they are, what they handle, what they do."""
@@ -247,7 +259,7 @@ def workers(as_json: bool) -> None:
                 each.worker.id,
                 each.worker.pid,
                 each.worker.runner_pid or "-",
-                _life(each),
+                _life(store, each),
                 each.attempt.job_id if each.attempt else "-",
                 say.duration(each.elapsed_s) if each.attempt else "",
                 each.worker.app + (f" (run {each.worker.run})" if each.worker.run else ""),
@@ -259,17 +271,16 @@ def workers(as_json: bool) -> None:
     )
 
 
-def _life(each: Activity) -> str:
+def _life(store: SqliteStore, each: Activity) -> str:
     """Return what is known of a worker: dead is the kernel's word, silent is ours."""
-    from overseer_lite.liveness import Identity, look
+    from overseer_lite.cli.running import life
 
-    if math.isinf(each.silent_s):
-        return "of another boot"
-    silent = f"silent for {say.duration(each.silent_s)}" if _is_silent(each.silent_s) else ""
-    if each.worker.identity is None:
-        return silent or "beating"
-    life = look(Identity.from_text(each.worker.identity)).value
-    return silent if silent and life == "alive" else life
+    found = life(store, each.worker)
+    if found is not None and found.value != "running":
+        return {"gone": "dead", "other boot": "dead (other boot)", "foreign": "in another namespace"}.get(
+            found.value, found.value
+        )
+    return f"silent for {say.duration(each.silent_s)}" if _is_silent(each.silent_s) else "alive"
 
 
 def _is_silent(silent_s: float) -> bool:
@@ -277,8 +288,10 @@ def _is_silent(silent_s: float) -> bool:
     return silent_s > settings.heartbeat_interval_s * settings.tolerance
 
 
-@command("runs", example="overseer-lite runs --limit 5")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="At most so many.")
+@command("runs", short_help="List the runs", example="overseer-lite runs --limit 5")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="At most so many."
+)
 @json_option
 def runs(limit: int, as_json: bool) -> None:
     """List the runs, newest first."""
@@ -302,7 +315,11 @@ def runs(limit: int, as_json: bool) -> None:
 # ---- wait ------------------------------------------------------------------------------------------------------------
 
 
-@command("wait", example="overseer-lite wait --run nightly-2026-11-24 --timeout 3600")
+@command(
+    "wait",
+    short_help="Wait until nothing is left that can run",
+    example="overseer-lite wait --run nightly-2026-11-24 --timeout 3600",
+)
 @run_option
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit 4 after so long.")
 @json_option

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from overseer_lite.job import Attempt
+    from overseer_lite.liveness import Life
     from overseer_lite.sqlite.store import SqliteStore
     from overseer_lite.store import WorkerRecord
 
@@ -80,3 +81,31 @@ def _activity(store: SqliteStore, worker: WorkerRecord) -> Activity:
                 output_end=slot.output_end if slot.state == ENDED else None,
             )
     return idle
+
+
+def life(store: SqliteStore, worker: WorkerRecord) -> Life | None:
+    """Return what the kernel says of a worker; None if it cannot be asked."""
+    from overseer_lite.liveness import Identity, look
+
+    if worker.identity is None:
+        return None
+    try:
+        return look(Identity.from_text(worker.identity), store.clock.read().boot_id)
+    except ValueError:
+        return None  # registered by something that knows no processes
+
+
+def is_dead(store: SqliteStore, worker: WorkerRecord) -> bool:
+    """Return whether the kernel proves that a worker is dead."""
+    found = life(store, worker)
+    return found is not None and found.value in ("gone", "other boot")
+
+
+def supervisor_pid(worker: WorkerRecord) -> int | None:
+    """Return the pid of a worker's supervisor; None if it has none that is known."""
+    from overseer_lite.liveness import Identity
+
+    try:
+        return Identity.from_text(worker.supervisor).pid if worker.supervisor else None
+    except ValueError:
+        return None

@@ -98,7 +98,7 @@ def setting_options(shown: Iterable[str]) -> list[click.Option]:
         options.append(
             click.Option(
                 [setting.name, setting.option, *_ALIASES.get(setting.name, ())],
-                help=f"{setting.doc} Default: {setting.default}." if not setting.default is False else setting.doc,
+                help=f"{setting.doc} Default: {setting.default}." if setting.default is not False else setting.doc,
                 hidden=setting.name not in shown,
                 expose_value=False,
                 callback=_remember,

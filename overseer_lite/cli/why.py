@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NAMED = 3
 
 
-@command("why", example="overseer-lite why nightly-2026-11-24/merge")
+@command("why", short_help="Say why a job does not run", example="overseer-lite why nightly-2026-11-24/merge")
 @click.argument("job_id", metavar="ID")
 @run_option
 @json_option
@@ -135,7 +135,9 @@ def _delayed(job: JobInfo) -> str:
 
 
 def _ready(store: SqliteStore, job: JobInfo) -> str:
-    workers = [each for each in store.workers() if _lives(each)]
+    from overseer_lite.cli.running import is_dead
+
+    workers = [each for each in store.workers() if not is_dead(store, each)]
     if not workers:
         return "ready, but there is no live worker; `overseer-lite worker` starts some"
     able = [each for each in workers if job.type in each.types]
@@ -163,20 +165,14 @@ def _before(store: SqliteStore, job: JobInfo, worker: WorkerRecord) -> str:
     return f", and {say.plural(place, 'ready job')} {'is' if place == 1 else 'are'} before it" if place else ""
 
 
-def _lives(worker: WorkerRecord) -> bool:
-    from overseer_lite.liveness import Identity, look
-
-    return worker.identity is None or look(Identity.from_text(worker.identity)).value != "dead"
-
-
 def _started(store: SqliteStore, job: JobInfo) -> str:
-    from overseer_lite.cli.running import activities
+    from overseer_lite.cli.running import activities, is_dead
 
     mine = activities(store, [each for each in store.workers() if each.id == job.worker])
     if not mine:
         return f"attempt {job.attempt} is held by worker {job.worker}, which is not registered"
     activity = mine[0]
-    if not _lives(activity.worker):
+    if is_dead(store, activity.worker):
         return f"attempt {job.attempt} was on worker {job.worker}, which is dead; a supervisor's monitor resets it"
     return _on(activity, job) + _silence(activity)
 

@@ -47,7 +47,9 @@ def load_app(name: str) -> App:
     app: Any = module
     for part in filter(None, attribute.split(".")):
         if not hasattr(app, part):
-            raise AppError(name, f"module {target!r} has no attribute {attribute!r}", "Correct the name after the colon")
+            raise AppError(
+                name, f"module {target!r} has no attribute {attribute!r}", "Correct the name after the colon"
+            )
         app = getattr(app, part)
     handlers = app if isinstance(app, dict) else getattr(app, "handlers", None)
     if handlers is None:
@@ -92,7 +94,9 @@ def _load_module(name: str, target: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (target == error.name or target.startswith(error.name + ".")):
             raise AppError(
-                name, f"there is no module {target!r} on sys.path or in {os.getcwd()}", "Correct the name, or give a file.py"
+                name,
+                f"there is no module {target!r} on sys.path or in {os.getcwd()}",
+                "Correct the name, or give a file.py",
             ) from error
         raise _import_error(name, error) from error
     except BaseException as error:
@@ -105,7 +109,11 @@ def _import_error(name: str, error: BaseException) -> AppError:
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{os.path.basename(error.filename)} line {error.lineno}"
     else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename and f.filename != __file__]
+        frames = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if "importlib" not in f.filename and f.filename != __file__
+        ]
         where = f"{os.path.basename(frames[-1].filename)} line {frames[-1].lineno}" if frames else "its import"
     message = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
     return AppError(name, f"{where}: {type(error).__name__}{': ' + message if message else ''}", "Correct the code")

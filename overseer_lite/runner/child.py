@@ -212,7 +212,12 @@ def serve(config: dict[str, Any]) -> None:
                 raise
             runner = _Runner(app, context, config, control)
             started = tuple(sorted(children(os.getpid())))
-            body = {"types": describe(app.handlers), "app_file": app.file, "app_mtime": newest_source(app), "children": started}
+            body = {
+                "types": describe(app.handlers),
+                "app_file": app.file,
+                "app_mtime": newest_source(app),
+                "children": started,
+            }
             control.sendall(frame("hello", body))
             runner.run()
     except AppError as error:
@@ -236,7 +241,9 @@ def inspect(config: dict[str, Any]) -> None:
         answer = {"app_file": app.file, "types": describe(app.handlers), "graph": None}
         if config["graph"]:
             if app.graph is None:
-                raise AppError(config["app"], "it has no `graph`", "Give it one: a dict {name: [dependencies]} or a function")
+                raise AppError(
+                    config["app"], "it has no `graph`", "Give it one: a dict {name: [dependencies]} or a function"
+                )
             answer["graph"] = to_json(as_graph(app.graph, config["args"], config["id"]))
     except OverseerError as error:
         answer = {"error": str(error), "kind": type(error).__name__}
@@ -252,7 +259,9 @@ def _graph_error(name: str, error: Exception) -> AppError:
 
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "overseer_lite" not in f.filename]
     where = f"{os.path.basename(frames[-1].filename)} line {frames[-1].lineno}: " if frames else ""
-    return AppError(name, f"its graph: {where}{type(error).__name__}: {' '.join(str(error).split())}", "Correct the code")
+    return AppError(
+        name, f"its graph: {where}{type(error).__name__}: {' '.join(str(error).split())}", "Correct the code"
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -266,4 +275,3 @@ def main(arguments: list[str]) -> None:
         inspect(config)
     else:
         serve(config)
-

@@ -532,4 +532,3 @@ class SqliteStore:
         """Return the stored id most like the given one, None if none is like it."""
         with self._db.read() as db:
             return look.nearest_id(db, job_id)
-

@@ -98,7 +98,7 @@ class StoreMachine(RuleBasedStateMachine):
     def both(self, act: Callable[[FullStore], Any]) -> Any:
         """Ask both, compare, and return what the model said, None for an error."""
         expected, seen = _ask(self.model, act), _ask(self.store, act)
-        assert plain(seen) == plain(expected)
+        assert plain(seen) == plain(expected), f"the store: {seen!r}\nthe model: {expected!r}"
         return None if isinstance(expected, Exception) else expected
 
     def some_id(self, pick: int) -> str:

@@ -231,9 +231,9 @@ class MemoryStore:
 
     def abort_job(self, job_id: str, failure: Failure | None = None, attempt: Attempt | None = None) -> list[str]:
         """Abort a job and all that depend on it; without an attempt, a started job is only asked to."""
-        job = self._known(job_id)
         if attempt is not None:
             return self._settle(Settlement(attempt, Outcome.ABORTED, failure=failure))
+        job = self._known(job_id)
         if job.status is Status.STARTED:
             job.request = "abort"
         return self._abort(job, failure) if job.status is Status.UNSTARTED else []

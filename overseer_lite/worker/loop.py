@@ -238,7 +238,9 @@ class Worker:
 
     def _evidence(self, slot: Slot, exit_: Exit | None = None) -> Evidence:
         now_us = self._store.clock.read().boottime_us
-        output, output_bytes = self.runner.output(slot.output_start, slot.output_end) if slot.state >= BEGUN else ("", 0)
+        output, output_bytes = (
+            self.runner.output(slot.output_start, slot.output_end) if slot.state >= BEGUN else ("", 0)
+        )
         return Evidence(
             began_ago_s=(now_us - slot.begun_us) / 1e6 if slot.state >= BEGUN else None,
             ended_ago_s=(now_us - slot.ended_us) / 1e6 if slot.state == ENDED else None,
@@ -275,7 +277,13 @@ class Worker:
                 evidence = self._evidence(self._file.slot(held.slot))
                 self._settle(
                     Settlement(
-                        held.job.attempt, ended.outcome, ended.result_json, ended.added, ended.failure, delay_s, evidence
+                        held.job.attempt,
+                        ended.outcome,
+                        ended.result_json,
+                        ended.added,
+                        ended.failure,
+                        delay_s,
+                        evidence,
                     ),
                     held.slot,
                 )
@@ -477,7 +485,9 @@ class Worker:
             if refusal.reason == "conflict":
                 evidence = by_attempt[refusal.attempt].evidence
                 failure = Failure("conflict", refusal.message)
-                self._settlements.append(Settlement(refusal.attempt, Outcome.FAILED, failure=failure, evidence=evidence))
+                self._settlements.append(
+                    Settlement(refusal.attempt, Outcome.FAILED, failure=failure, evidence=evidence)
+                )
         self._due_at = None if result.next_due_s is None else time.monotonic() + result.next_due_s
         failpoints.hit("worker.reserved")
         for job in result.jobs:
@@ -507,7 +517,9 @@ class Worker:
         short = found.f_bavail * found.f_frsize < FREE_SPACE_FLOOR_BYTES
         if short and self._troubled != "space":
             self._troubled = "space"
-            log.warning("Less than %d MiB are free; no job is reserved until there is more", FREE_SPACE_FLOOR_BYTES >> 20)
+            log.warning(
+                "Less than %d MiB are free; no job is reserved until there is more", FREE_SPACE_FLOOR_BYTES >> 20
+            )
         return short
 
     def _look_whether_drained(self) -> None:

@@ -148,8 +148,7 @@ class WorkerProcess:
             self._signals.renew = False
             worker.renew = True
         wanted = max(FINISHING if self._orphaned else 0, min(self._signals.stops, NOW))
-        if wanted > worker.stopping:
-            worker.stopping = wanted
+        worker.stopping = max(worker.stopping, wanted)
         if worker.jobs_begun and not self._said_first_job:
             self._said_first_job = True
             _report(b"j")

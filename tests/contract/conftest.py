@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("overseer_lite.testing.contract")
+pytest.register_assert_rewrite("overseer_lite.testing.contract", "overseer_lite.testing.machine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import string
+from itertools import pairwise
 
 import pytest
 
@@ -235,7 +236,7 @@ def test_a_graph_has_a_cycle_exactly_if_it_cannot_be_sorted(seed):
     cycle = caught.value.cycle
     assert cycle[0] == cycle[-1]
     assert len(set(cycle)) == len(cycle) - 1
-    assert all(wanted in mapping[job] for job, wanted in zip(cycle, cycle[1:], strict=False))
+    assert all(wanted in mapping[job] for job, wanted in pairwise(cycle))
 
 
 @pytest.mark.slow

@@ -1,0 +1,149 @@
+"""What happens in a run, found by looking at the store again and again, at a cost that stays small.
+
+Counts first; jobs are listed only where something moved, and not at all in runs of more than `LISTED_UP_TO` jobs,
+where only counts and failures are told. No look begins sooner than ten times as long after the last as that took.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from overseer_lite.cli import show as say
+from overseer_lite.job import Outcome, Status
+from overseer_lite.store import Counts
+
+if TYPE_CHECKING:
+    from overseer_lite.job import JobInfo
+    from overseer_lite.sqlite.store import SqliteStore
+
+LISTED_UP_TO: Final = 2000
+_FAILURES_LISTED: Final = 20
+_RELIST_S: Final = 1.0
+_SHARE: Final = 10
+
+
+class Event(NamedTuple):
+    """Something that happened to a job.
+
+    Attributes:
+        word: `started`, `finished`, `failed`, or how else an attempt ended.
+        bad: Whether somebody should look at it.
+    """
+
+    word: str
+    job: str
+    detail: str = ""
+    bad: bool = False
+
+
+class _Seen(NamedTuple):
+    status: Status
+    attempt: int
+
+
+class Watch:
+    """One run as it goes on. `look` returns what happened since it was last called."""
+
+    def __init__(self, store: SqliteStore, run: str) -> None:
+        self.counts = Counts()
+        self._store = store
+        self._run = run
+        self._seen: dict[str, _Seen] = {}
+        self._told: dict[str, int] = {}
+        self._next_look = 0.0
+        self._next_list = 0.0
+        self._failed = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take in how things stand, so that only what happens from now on is told."""
+        self.counts = self._store.counts(self._run)
+        self._failed = self.counts.failed
+        if self.listed:
+            for job in self._store.jobs(run=self._run):
+                self._seen[job.id] = _Seen(job.status, job.attempt)
+                self._told[job.id] = job.attempt - (job.status is Status.STARTED)
+
+    @property
+    def listed(self) -> bool:
+        """Whether the run is small enough for each job to be told of."""
+        return self.counts.total <= LISTED_UP_TO
+
+    def look(self, *, last: bool = False) -> list[Event]:
+        """Return what happened since the last look; nothing if that was just now, unless this is the last one."""
+        began = time.monotonic()
+        if not last and began < self._next_look:
+            return []
+        before, self.counts = self.counts, self._store.counts(self._run)
+        events: list[Event] = []
+        if not self.listed:
+            events = self._new_failures()
+        elif last or self.counts != before or began >= self._next_list:
+            events = self._listed_events()
+            self._next_list = began + _RELIST_S
+        self._next_look = time.monotonic() + _SHARE * (time.monotonic() - began)
+        return events
+
+    def _new_failures(self) -> list[Event]:
+        if self.counts.failed <= self._failed:
+            self._failed = self.counts.failed
+            return []
+        new = self.counts.failed - self._failed
+        self._failed = self.counts.failed
+        found = [job for job in self._store.jobs(run=self._run, status=Status.FAILED) if job.id not in self._seen]
+        self._seen.update((job.id, _Seen(job.status, job.attempt)) for job in found)
+        told = [
+            Event("failed", job.id, say.failure_line(job.failure), bad=True) for job in found[-new:][:_FAILURES_LISTED]
+        ]
+        more = new - len(told)
+        return [*told, Event("failed", f"and {more:,} more", bad=True)] if more > 0 else told
+
+    def _listed_events(self) -> list[Event]:
+        ended: list[Event] = []
+        started: list[Event] = []
+        for job in self._store.jobs(run=self._run):
+            before = self._seen.get(job.id, _Seen(Status.UNSTARTED, 0))
+            now = _Seen(job.status, job.attempt)
+            if now == before and job.id in self._seen:
+                continue
+            self._seen[job.id] = now
+            ended += self._endings(job)
+            if job.status is Status.STARTED and (before.status is not Status.STARTED or now.attempt != before.attempt):
+                again = f"attempt {job.attempt}" if job.attempt > 1 else ""
+                started.append(Event("started", job.id, again))
+            if job.status is Status.ABORTED and before.status is not Status.ABORTED and not self._told_of(job):
+                ended.append(Event("aborted", job.id, say.failure_line(job.failure), bad=True))
+                self._told[job.id] = job.attempt
+        return ended + started
+
+    def _told_of(self, job: JobInfo) -> bool:
+        """Return whether the end of its last attempt has been told, and with it that the job is aborted."""
+        return job.attempt > 0 and any(
+            each.number == job.attempt and each.outcome is Outcome.ABORTED for each in self._store.attempts(job.id)
+        )
+
+    def _endings(self, job: JobInfo) -> list[Event]:
+        """Return an event for each attempt that was settled since the last look."""
+        told = self._told.get(job.id, 0)
+        if job.attempt <= told or (job.status is Status.STARTED and job.attempt == told + 1):
+            return []
+        events = []
+        for each in self._store.attempts(job.id):
+            if each.number <= told:
+                continue
+            self._told[job.id] = each.number
+            last = each.number == job.attempt
+            word = each.outcome.value
+            words = [f"attempt {each.number}"] if each.number > 1 or each.outcome is not Outcome.FINISHED else []
+            if each.ran_s is not None:
+                words.append(say.duration(each.ran_s))
+            if each.signal:
+                words.append(say.how_ended(each).removeprefix(word).strip(" ()"))
+            if each.outcome is not Outcome.FINISHED:
+                message = say.failure_line(each.failure)
+                words += [message] if message else []
+                if last and job.status is Status.UNSTARTED:
+                    words.append(f"again in {say.duration(job.due_in_s)}" if job.due_in_s else "to be run again")
+            events.append(Event(word, job.id, ", ".join(words), bad=each.outcome is not Outcome.FINISHED))
+        return events

@@ -1,0 +1,600 @@
+"""The supervisor: starts n workers, replaces the dead ones at once, stops them in order, runs the monitor.
+
+Two threads. The main one has the processes: it spawns (what ties a child to its parent's life is the forking thread),
+signals, reaps, and never waits for the writer gate, since it must be able to kill a holder that stands still. The other
+has the store: it buries the dead and sweeps.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import secrets
+import select
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from overseer_lite import failpoints
+from overseer_lite.config import Config, load
+from overseer_lite.errors import InvalidInputError, OverseerError, StoreError, StoreUnavailableError, WorkersLostError
+from overseer_lite.liveness.identity import Identity, read_stat, send_signal
+from overseer_lite.liveness.spawn import Child, Exit, become_subreaper, reap_strays, spawn, supports
+from overseer_lite.liveness.tree import children, flock_holder
+from overseer_lite.monitor import Monitor
+from overseer_lite.store import open_store
+from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overseer_lite.store import FullStore
+
+log = logging.getLogger("overseer_lite.supervisor")
+
+SWEEP_S: Final = 1.0
+TAKE_OVER_S: Final = 0.1
+BACKOFF_S: Final = (0.1, 5.0)
+DEATHS_LIMIT: Final = 5
+STOPPED_HOLDER_S: Final = 10.0
+LAST_GRACE_S: Final = 5.0
+_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_BOOT: Final = (
+    "import sys\n"
+    "root = sys.argv.pop(1)\n"
+    "if root not in sys.path: sys.path.append(root)\n"
+    "from overseer_lite.worker.process import main\n"
+    "main(sys.argv[1:])\n"
+)
+
+
+class Plan(NamedTuple):
+    """What a supervisor is to do.
+
+    Attributes:
+        address: The store; it must be there.
+        app: The app whose handlers run.
+        workers: How many workers.
+        types: The only types they take.
+        run: The only run they work on; then a stop by signal is no success.
+        drain: End when nothing is left that could run.
+        stop_on_failure: End, current jobs finished, as soon as a job of the run has failed.
+        timeout_s: End at once after so many seconds; exit code 4.
+        settings: Where intervals and limits come from; the configured ones if None.
+        log_level: What workers say.
+        log_file: Where they say it: a path; stderr if None.
+    """
+
+    address: str
+    app: str
+    workers: int
+    types: tuple[str, ...] | None = None
+    run: str | None = None
+    drain: bool = False
+    stop_on_failure: bool = False
+    timeout_s: float | None = None
+    settings: Config | None = None
+    log_level: str = "INFO"
+    log_file: str | None = None
+
+
+class _Member:
+    """A worker process, from its spawn to its burial."""
+
+    __slots__ = ("begun_job", "child", "exit", "id", "life", "place", "ready", "report", "spawned_at", "words")
+
+    def __init__(self, place: int, worker_id: str, child: Child, life: int, report: int) -> None:
+        self.place = place
+        self.id = worker_id
+        self.child = child
+        self.life = life  # our end of the pipe whose end tells the worker that we are gone
+        self.report = report
+        self.ready = False
+        self.begun_job = False
+        self.words = b""
+        self.exit: Exit | None = None
+        self.spawned_at = time.monotonic()
+
+    def listen(self) -> None:
+        """Read what the worker has reported so far."""
+        with suppress(BlockingIOError):
+            while data := os.read(self.report, 4096):
+                head, _, words = data.partition(b" ")
+                self.ready = self.ready or b"r" in head
+                self.begun_job = self.begun_job or b"j" in head
+                self.words += words
+
+    def close(self) -> None:
+        """Let go of its pipes."""
+        os.close(self.life)
+        os.close(self.report)
+
+
+class _Watch(threading.Thread):
+    """The thread that has the store: buries the dead it is told of, and sweeps."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        super().__init__(name="monitor", daemon=True)
+        self._supervisor = supervisor
+        self._orders: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
+        self.trouble: BaseException | None = None
+        self.waiting_since: float | None = None
+        self._acting: Any = None
+
+    def bury(self, member: _Member) -> None:
+        """Order a dead worker's burial."""
+        self._orders.put(member)
+
+    def end(self) -> None:
+        """End when all that was ordered is done."""
+        self._orders.put(None)
+        self.join()
+
+    def run(self) -> None:
+        supervisor = self._supervisor
+        try:
+            store = supervisor.open_store()
+            monitor = Monitor(
+                store,
+                silent_for_s=supervisor.silent_for_s,
+                spare=supervisor.living,
+                adopted=supervisor.kill_adopted,
+            )
+            self._loop(store, monitor)
+            store.close()
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
+            self.trouble = error
+            supervisor.wake()
+
+    def _loop(self, store: FullStore, monitor: Monitor) -> None:
+        pending: list[_Member] = []
+        next_sweep = 0.0
+        ending = False
+        while not (ending and not pending):
+            with suppress(queue.Empty):
+                patience = SWEEP_S if self._acting is not None else TAKE_OVER_S
+                wait_s = 0.05 if pending else max(0.0, min(patience, next_sweep - time.monotonic()))
+                while True:
+                    order = self._orders.get(timeout=wait_s) if wait_s else self._orders.get_nowait()
+                    if order is None:
+                        ending = True
+                    else:
+                        pending.append(order)
+                    wait_s = 0.0
+            try:
+                pending = [member for member in pending if not self._buried(monitor, member)]
+                now = time.monotonic()
+                if now >= next_sweep and not ending:
+                    next_sweep = now + SWEEP_S
+                    if self._is_acting(store):
+                        monitor.sweep({member.id for member in self._supervisor.members.copy().values()})
+            except StoreUnavailableError as error:
+                log.warning("The monitor has to wait: %s", error)
+                time.sleep(0.2)
+
+    def _buried(self, monitor: Monitor, member: _Member) -> bool:
+        done = monitor.recover(member.id, member.child.identity)
+        if done is None and os.path.lexists(monitor.path(member.id)):
+            return False
+        self._supervisor.reap(member)
+        if done is not None and done.reset:
+            log.info("Worker %s is buried, %d jobs put back in %.1f ms", member.id, len(done.reset), done.took_s * 1e3)
+        return True
+
+    def _is_acting(self, store: FullStore) -> bool:
+        """Whether this is the one acting monitor of the store; tries to become it."""
+        if self._acting is None:
+            from filelock import FileLock, Timeout
+
+            lock = FileLock(
+                os.path.join(store.state_directory, "monitor.lock"), mode=0o600, fallback_to_soft=False, thread_local=False
+            )
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return False
+            self._acting = lock
+            log.debug("This supervisor runs the store's monitor")
+        return True
+
+
+class Supervisor:
+    """Parent of n workers, for as long as `run` lasts. Must be made and run in a main thread."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.settings = plan.settings or load()
+        self.members: dict[int, _Member] = {}
+        self._burying: dict[int, _Member] = {}
+        self._lock = threading.Lock()
+        self._deaths = 0
+        self._respawn_at: dict[int, float] = {}
+        self._signals: list[int] = []
+        self._hangup = False
+        self._stage = 0  # 0 open, 1 finishing, 2 now, 3 killed
+        self._stage_at = 0.0
+        self._verdict: int | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._identity = Identity.mine()
+        self._holder: tuple[int, float] | None = None
+        self._watch = _Watch(self)
+        self._log_fd = os.open(plan.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if plan.log_file else 2
+        self._counts: FullStore | None = None
+
+    @property
+    def silent_for_s(self) -> float:
+        """Seconds without a beat after which a worker is silent."""
+        return float(self.settings.heartbeat_interval_s * self.settings.tolerance)
+
+    def open_store(self) -> FullStore:
+        """Open the store anew; one object a thread."""
+        return open_store(self.plan.address, **self._store_options(), timeout_s=60.0)
+
+    def _store_options(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "durability": settings.durability,
+            "crash_limit": settings.crash_limit,
+            "unsafe_filesystem": settings.unsafe_filesystem,
+        }
+
+    def wake(self) -> None:
+        """End the main thread's wait."""
+        with suppress(BlockingIOError):
+            os.write(self._wake_write, b"!")
+
+    # ---- for the monitor's thread
+
+    def living(self) -> list[int]:
+        """Return the pids of processes of ours that live, ourselves included."""
+        with self._lock:
+            return [os.getpid(), *(member.child.pid for member in self.members.values())]
+
+    def kill_adopted(self) -> bool:
+        """Kill orphans that dead workers left to us; return whether there were any.
+
+        A worker that lives adopts its own orphans, so whoever comes to us, and is no worker, is a dead one's.
+        """
+        with self._lock:
+            known = {member.child.pid for member in (*self.members.values(), *self._burying.values())}
+            strangers = [Identity.of(pid) for pid in children(os.getpid()) - known]
+        found = False
+        for stranger in strangers:
+            stat = read_stat(stranger.pid) if stranger is not None else None
+            if stranger is not None and stat is not None and not stat.dead and stat.ppid == os.getpid():
+                found = True
+                send_signal(stranger, signal.SIGKILL)
+        reap_strays(known)
+        return found
+
+    def reap(self, member: _Member) -> None:
+        """A dead worker's jobs are put back: its pid may be given to others now."""
+        with self._lock:
+            self._burying.pop(member.child.pid, None)
+            member.child.reap()
+        self.wake()
+
+    # ---- the main thread
+
+    def run(self, on_tick: Callable[[], None] | None = None, tick_s: float = 0.1) -> int:
+        """Supervise until it is done; return the exit code.
+
+        Raises:
+            WorkersLostError: Workers die before their first job, again and again.
+            StoreError: The store cannot be used (any more).
+            InvalidInputError: The app cannot be used.
+        """
+        missing = [name for name, there in supports().items() if not there]
+        if missing:
+            log.warning("This system lacks %s: deaths are found by polling and by silence, more slowly", ", ".join(missing))
+        self._check_store()
+        become_subreaper()
+        restore = self._take_signals()
+        begun = time.monotonic()
+        try:
+            for place in range(self.plan.workers):
+                self._spawn(place)
+            self._watch.start()
+            while self.members or self._burying or self._respawn_at:
+                self._turn(on_tick, tick_s, begun)
+            self._watch.end()
+            self._raise_trouble()
+            return self._exit_code()
+        finally:
+            self._abandon()
+            restore()
+
+    def _check_store(self) -> None:
+        store = self.open_store()
+        try:
+            store.counts("")
+        finally:
+            store.close()
+
+    def _turn(self, on_tick: Callable[[], None] | None, tick_s: float, begun: float) -> None:
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        for member in self.members.values():
+            poller.register(member.report, select.POLLIN)
+            if member.child.pidfd is not None:
+                poller.register(member.child.pidfd, select.POLLIN)
+        poller.poll(self._patience_s(on_tick, tick_s, begun) * 1000)
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        for member in list(self.members.values()):
+            member.listen()
+            exit_ = member.child.exited()
+            if exit_ is not None:
+                self._died(member, exit_)
+        self._obey(begun)
+        self._respawn()
+        self._watch_gate()
+        self._raise_trouble()
+        if on_tick is not None:
+            on_tick()
+
+    def _patience_s(self, on_tick: Callable[[], None] | None, tick_s: float, begun: float) -> float:
+        patience = 1.0
+        if on_tick is not None:
+            patience = min(patience, tick_s)
+        if self.plan.stop_on_failure:
+            patience = min(patience, 0.2)
+        if not supports()["pidfd"]:
+            patience = min(patience, 0.05)
+        now = time.monotonic()
+        if self._respawn_at:
+            patience = min(patience, min(self._respawn_at.values()) - now)
+        if self.plan.timeout_s is not None:
+            patience = min(patience, begun + self.plan.timeout_s - now)
+        return max(0.0, patience)
+
+    def _spawn(self, place: int) -> None:
+        plan, settings = self.plan, self.settings
+        worker_id = f"w{place + 1}-{secrets.token_hex(4)}"
+        life_read, life_write = os.pipe()
+        report_read, report_write = os.pipe()
+        os.set_blocking(report_read, False)
+        config = {
+            "id": worker_id,
+            "address": plan.address,
+            "store": self._store_options(),
+            "app": plan.app,
+            "types": plan.types,
+            "run": plan.run,
+            "drain": plan.drain,
+            "heartbeat_interval_s": settings.heartbeat_interval_s,
+            "supervisor": self._identity.to_text(),
+            "sentry_dsn": settings.sentry_dsn,
+            "log_level": plan.log_level,
+        }
+        argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps(config)]
+        try:
+            with self._lock:
+                child = spawn(
+                    argv,
+                    env=dict(os.environ),
+                    descriptors={LIFE_FD: life_read, REPORT_FD: report_write},
+                    stdout=self._log_fd,
+                    stderr=self._log_fd,
+                )
+                self.members[child.pid] = _Member(place, worker_id, child, life_write, report_read)
+        finally:
+            os.close(life_read)
+            os.close(report_write)
+
+    # ---- deaths
+
+    def _died(self, member: _Member, exit_: Exit) -> None:
+        member.listen()
+        with self._lock:
+            del self.members[member.child.pid]
+            self._burying[member.child.pid] = member
+        member.close()
+        member.exit = exit_
+        words = member.words.decode("utf-8", "replace").strip()
+        if exit_.code == EXIT_DRAINED:
+            self._finish(0)
+        elif exit_.code == EXIT_APP:
+            self._fail(InvalidInputError(words or "The app cannot be used."))
+        elif exit_.code == EXIT_STORE:
+            self._fail(StoreError(words or "The store cannot be used."))
+        elif self._stage == 0 and exit_.code != 0:
+            self._replace(member, exit_, words)
+        elif self._stage == 0:
+            self._respawn_at[member.place] = time.monotonic()
+        # Whatever it left, even after an orderly end, is looked at: no row, no file, nothing to do.
+        self._watch.bury(member)
+
+    def _replace(self, member: _Member, exit_: Exit, words: str) -> None:
+        outside = exit_.signal == signal.SIGKILL
+        how = f"signal {exit_.signal}" if exit_.signal is not None else f"exit code {exit_.code}"
+        log.warning("Worker %s died (%s)%s", member.id, how, f": {words}" if words else "")
+        delay_s = 0.0
+        if not member.begun_job and not outside:
+            self._deaths += 1
+            if self._deaths >= DEATHS_LIMIT:
+                self._fail(WorkersLostError(self._deaths, words or how))
+                return
+            delay_s = min(BACKOFF_S[0] * 2 ** (self._deaths - 1), BACKOFF_S[1])
+        elif member.begun_job:
+            self._deaths = 0
+        self._respawn_at[member.place] = time.monotonic() + delay_s
+
+    def _respawn(self) -> None:
+        if self._stage:
+            self._respawn_at.clear()
+        now = time.monotonic()
+        for place, at in list(self._respawn_at.items()):
+            if now >= at:
+                del self._respawn_at[place]
+                self._spawn(place)
+
+    def _fail(self, error: OverseerError) -> None:
+        if self._watch.trouble is None:
+            self._watch.trouble = error
+
+    def _raise_trouble(self) -> None:
+        if self._watch.trouble is not None:
+            raise self._watch.trouble
+
+    # ---- stopping
+
+    def _take_signals(self) -> Callable[[], None]:
+        def note(signum: int, _frame: object) -> None:
+            if signum == signal.SIGHUP:
+                self._hangup = True
+            else:
+                self._signals.append(signum)
+
+        old = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        old_fd = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+        def restore() -> None:
+            signal.set_wakeup_fd(old_fd)
+            for signum, handler in old.items():
+                signal.signal(signum, handler)
+
+        return restore
+
+    def _obey(self, begun: float) -> None:
+        now = time.monotonic()
+        if self._hangup:
+            self._hangup = False
+            self._renew()
+        if self.plan.timeout_s is not None and now - begun >= self.plan.timeout_s and self._stage < 2:
+            log.warning("Time is up after %g s; stopping at once", self.plan.timeout_s)
+            self._verdict = 4
+            self._stop(2)
+        if self.plan.stop_on_failure and self._stage == 0 and self._something_failed():
+            log.warning("A job failed; finishing what runs, starting nothing more")
+            self._finish(0)
+        if len(self._signals) > self._stage and self._stage < 2:
+            self._stop(min(len(self._signals), 2))
+        if self._stage == 1 and now - self._stage_at > self.settings.grace_s:
+            log.warning("The grace of %g s is over; stopping at once", self.settings.grace_s)
+            self._stop(2)
+        if self._stage == 2 and now - self._stage_at > LAST_GRACE_S:
+            log.warning("Workers do not stop; they are killed")
+            self._stop(3)
+
+    def _finish(self, verdict: int) -> None:
+        if self._verdict is None:
+            self._verdict = verdict
+        if self._stage == 0:
+            self._stop(1)
+
+    def _stop(self, stage: int) -> None:
+        before, self._stage, self._stage_at = self._stage, stage, time.monotonic()
+        if stage == 1:
+            log.info("Stopping: current jobs are finished, no more are taken")
+        for member in self.members.values():
+            if stage == 3:
+                member.child.signal(signal.SIGKILL)
+            else:
+                for _ in range(stage - min(before, stage)):
+                    member.child.signal(signal.SIGTERM)
+        if stage == 2 and before == 0:
+            # Two signals of one kind may arrive as one; the second is sent again until it is understood.
+            self._stage_at -= LAST_GRACE_S / 2
+
+    def _exit_code(self) -> int:
+        if self._verdict is not None:
+            return self._verdict
+        if self._signals and (self.plan.run is not None or len(self._signals) > 1):
+            return 128 + self._signals[-1]
+        return 0
+
+    def _renew(self) -> None:
+        """Have every worker replace its runner after its current job, once the app is known to load."""
+        from overseer_lite.runner import inspect_app
+
+        try:
+            inspect_app(self.plan.app)
+        except InvalidInputError as error:
+            log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the app's error, in one line
+            return
+        log.info("The runners are renewed, each after its current job")
+        for member in self.members.values():
+            member.child.signal(signal.SIGHUP)
+
+    def _something_failed(self) -> bool:
+        if self._counts is None:
+            self._counts = self.open_store()
+        counts = self._counts.counts(self.plan.run)
+        return counts.failed + counts.aborted > 0
+
+    def _watch_gate(self) -> None:
+        """Kill whoever stands still while holding the writer gate: nothing can be written until it is gone."""
+        path = os.path.join(self._state_directory(), "gate")
+        with suppress(OSError):
+            pid = flock_holder(path)
+            stat = read_stat(pid) if pid else None
+            if pid is None or stat is None or stat.state not in "Tt":
+                self._holder = None
+                return
+            now = time.monotonic()
+            if self._holder is None or self._holder[0] != pid:
+                self._holder = (pid, now)
+                log.warning("Process %d stands still (state T) and holds the writer gate", pid)
+            elif now - self._holder[1] > STOPPED_HOLDER_S:
+                log.warning("Process %d is killed: it stood still holding the writer gate", pid)
+                identity = Identity.of(pid)
+                if identity is not None:
+                    send_signal(identity, signal.SIGKILL)
+                self._holder = None
+
+    def _state_directory(self) -> str:
+        if not hasattr(self, "_state"):
+            store = self.open_store()
+            self._state = store.state_directory
+            store.close()
+        return self._state
+
+    def _abandon(self) -> None:
+        """Leave nobody behind when an error ends us: kill the workers and have them buried."""
+        for member in list(self.members.values()):
+            member.child.signal(signal.SIGKILL)
+            while member.child.exited() is None:
+                if member.child.pidfd is not None:
+                    select.select([member.child.pidfd], [], [], 1.0)
+                else:
+                    time.sleep(0.01)
+            with self._lock:
+                del self.members[member.child.pid]
+                self._burying[member.child.pid] = member
+            member.close()
+            self._watch.bury(member)
+        if self._watch.is_alive():
+            self._watch.end()
+        for fd in (self._wake_read, self._wake_write):
+            with suppress(OSError):
+                os.close(fd)
+        if self._log_fd != 2:
+            os.close(self._log_fd)
+        if self._counts is not None:
+            self._counts.close()
+
+
+def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: float = 0.1) -> int:
+    """Start the plan's workers and keep them until they are done or stopped; return the exit code.
+
+    Runs in the main thread. 0: drained, or stopped in order; 4: timed out; 128 + signal: stopped at once, or a run
+    stopped at all.
+
+    Args:
+        on_tick: Called about every `tick_s` in between, for whoever shows something.
+
+    Raises:
+        WorkersLostError: Workers die before their first job, again and again.
+        StoreError: The store cannot be used.
+        InvalidInputError: The app cannot be used.
+    """
+    failpoints.load("supervisor")
+    return Supervisor(plan).run(on_tick, tick_s)
