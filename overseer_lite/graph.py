@@ -169,7 +169,7 @@ class Graph:
     def validate(self) -> Resolved:
         """Check everything that can be known without the store, and return the graph as a store needs it.
 
-        A million jobs with a million dependencies take about a second; the graph must not change meanwhile.
+        A million jobs with a million dependencies take about two seconds; the graph must not change meanwhile.
 
         Raises:
             EmptyGraphError: It has no jobs.

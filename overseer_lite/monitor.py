@@ -30,7 +30,7 @@ from overseer_lite.store import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from overseer_lite.store import FullStore, WorkerRecord
+    from overseer_lite.store import FullStore, Store, WorkerRecord
 
 log = logging.getLogger("overseer_lite.monitor")
 
@@ -305,3 +305,16 @@ class Monitor:
                 if name == worker if exact else name.rpartition(".")[0] == worker:
                     with suppress(FileNotFoundError):
                         os.unlink(os.path.join(place, name))
+
+
+def reset_silent(store: Store, silent_for_s: float) -> list[str]:
+    """Reset the attempts that are silent beyond the tolerance: all a store without a kernel to ask can do.
+
+    Only the fence protects then: a worker that was merely slow finds its late write refused.
+    """
+    silent = store.jobs_dead(silent_for_s)
+    if not silent:
+        return []
+    log.warning("Found %d jobs with failed heartbeats", len(silent))
+    log.warning("Resetting: %s", ", ".join(attempt.job_id for attempt in silent))
+    return [attempt.job_id for attempt in silent if store.reset_job(attempt)]

@@ -276,6 +276,20 @@ class FullStore(Store, Protocol):
     clock: Clock
     crash_limit: int
 
+    @property
+    def state_directory(self) -> str:
+        """Where the store's companions lie: lock files, bells, output."""
+        ...
+
+    @property
+    def uuid(self) -> str:
+        """The store's own id."""
+        ...
+
+    def check_in_place(self) -> None:
+        """Raise StoreReplacedError if the path no longer names the open file."""
+        ...
+
     def close(self) -> None:
         """Let go of the file; the object is of no further use."""
         ...

@@ -598,3 +598,17 @@ def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: flo
     """
     failpoints.load("supervisor")
     return Supervisor(plan).run(on_tick, tick_s)
+
+
+def main(arguments: list[str]) -> None:
+    """Start as the process that `overseer_lite.run` spawned; the one argument is JSON: a plan, and settings."""
+    from overseer_lite.log import configure
+
+    plan, overrides = json.loads(arguments[0])
+    configure("WARNING", "supervisor")
+    try:
+        code = supervise(Plan(**plan, settings=load(overrides)))
+    except OverseerError as error:
+        sys.stderr.write(f"{error}\n")
+        code = error.exit_code
+    sys.exit(code)

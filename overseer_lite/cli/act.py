@@ -77,25 +77,20 @@ def old_code(store: SqliteStore, run: str | None = None) -> list[str]:
 
     found: dict[str, str] = {}
     for worker in store.workers():
-        if worker.run is not None and run is not None and worker.run != run:
+        elsewhere = worker.run is not None and run is not None and worker.run != run
+        if elsewhere or not _is_newer(worker.app_file, worker.app_mtime) or is_dead(store, worker):
             continue
-        file = app_file(worker.app)
-        if file is None or not worker.app_mtime or os.stat(file).st_mtime <= worker.app_mtime:
-            continue
-        if not is_dead(store, worker):
-            pid = supervisor_pid(worker)
-            how = f"SIGHUP the supervisor (kill -HUP {pid})" if pid else "restart the workers"
-            found[how] = f"{file} is newer than what live workers run: {how} to renew the runners."
+        pid = supervisor_pid(worker)
+        how = f"SIGHUP the supervisor (kill -HUP {pid})" if pid else "restart the workers"
+        found[how] = f"{worker.app_file} is newer than what live workers run: {how} to renew the runners."
     return list(found.values())
 
 
-def app_file(app: str) -> str | None:
-    """Return the file an app's name stands for, without importing anything; None if it is not found that way."""
-    name = app if app.endswith(".py") else app.partition(":")[0]
-    name = name.rpartition(":")[0] if ".py:" in app else name
-    stem = name.replace(".", os.sep)
-    candidates = [name] if name.endswith(".py") else [f"{stem}.py", os.path.join(stem, "__init__.py")]
-    return next((os.path.abspath(each) for each in candidates if os.path.isfile(each)), None)
+def _is_newer(file: str, mtime: float) -> bool:
+    try:
+        return bool(file and mtime) and os.stat(file).st_mtime > mtime
+    except FileNotFoundError:
+        return False  # moved away: nothing is known of what would run
 
 
 # ---- abort, reset ----------------------------------------------------------------------------------------------------

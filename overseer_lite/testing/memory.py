@@ -344,9 +344,9 @@ class MemoryStore:
 
     def retry(self, job_ids: Sequence[str]) -> list[str]:
         """Put failed and aborted jobs back to unstarted, all of them or none."""
-        jobs = [self._known(job_id) for job_id in job_ids]
-        for job in jobs:
-            check_transition(job.id, "retry", job.status, "only failed and aborted jobs can be retried")
+        for job_id in job_ids:
+            check_transition(job_id, "retry", self._known(job_id).status, "only failed and aborted jobs can be retried")
+        jobs = [self._jobs[job_id] for job_id in job_ids]
         for job in jobs:
             job.status = Status.UNSTARTED
             job.failures = job.crashes = job.interruptions = 0

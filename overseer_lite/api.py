@@ -1,0 +1,198 @@
+"""The two ways to run jobs from Python: `run` a graph to its end, `start` a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from overseer_lite.config import Config, load
+from overseer_lite.errors import InvalidInputError, MissingHandlerError, StoreError, WorkersLostError
+from overseer_lite.job import JobInfo, Status
+from overseer_lite.store import Counts, FullStore, Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_BOOT: Final = (
+    "import sys\n"
+    "root = sys.argv.pop(1)\n"
+    "if root not in sys.path: sys.path.append(root)\n"
+    "from overseer_lite.supervisor import main\n"
+    "main(sys.argv[1:])\n"
+)
+
+
+class ResultsByName(Mapping[str, Any]):
+    """The results of a run's finished jobs, by name; each is read from the store when it is asked for."""
+
+    def __init__(self, store: FullStore, jobs: Sequence[JobInfo]) -> None:
+        self._store = store
+        self._ids = {job.name: job.id for job in jobs if job.status is Status.FINISHED}
+
+    def __getitem__(self, name: str) -> Any:
+        info = self._store.job_info(self._ids[name])
+        return None if info is None else info.result
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: The run's id.
+        exit_code: What the command line would have ended with: 0 all finished; 1 a job failed, was aborted or is
+            stuck; 4 timed out; 130, 143 stopped by a signal.
+        counts: Jobs by status.
+        failed: Ids of the jobs that failed or were aborted.
+        results: The results of finished jobs by name.
+    """
+
+    def __init__(self, store: FullStore, run: str, stopped: int) -> None:
+        self.run = run
+        self.counts: Counts = store.counts(run)
+        self.exit_code = stopped or self.counts.exit_code
+        jobs = store.jobs(run=run)
+        self.failed = [job.id for job in jobs if job.status in (Status.FAILED, Status.ABORTED)]
+        self.results: Mapping[str, Any] = ResultsByName(store, jobs)
+
+    def __repr__(self) -> str:
+        return f"Outcome(run={self.run!r}, exit_code={self.exit_code}, {self.counts})"
+
+
+def run(
+    app: str,
+    *,
+    n: int | None = None,
+    id: str | None = None,
+    args: dict[str, Any] | None = None,
+    retry: bool = False,
+    timeout: float | None = None,
+    db: str | None = None,
+    **settings: Any,
+) -> Outcome:
+    """Submit an app's graph, work on that run alone until nothing of it can run any more, and say how it ended.
+
+    The workers are processes of their own, under a supervisor of its own; this process imports no app and no signal
+    handler of it is touched. If this process dies, they finish their current jobs and leave.
+
+    Args:
+        app: A module, `module:attribute` or `file.py`.
+        n: How many workers; as many as there are CPUs unless given.
+        id: Continue the run of that id, or begin it; without one, a new run.
+        args: For the app's graph: keywords of its function, or shared args of its mapping.
+        retry: First retry what failed or was aborted in the run.
+        timeout: Seconds after which everything is stopped; exit code 4.
+        db: The store; the configured one unless given. It is made if there is none.
+        settings: Other settings by name, as in `[tool.overseer_lite]`.
+
+    Raises:
+        InvalidInputError: The app, the graph or a setting cannot be used; nothing was stored.
+        StoreError: The store cannot be used.
+        WorkersLostError: Workers cannot be kept alive.
+    """
+    from overseer_lite.runner import inspect_app
+
+    overrides = {**settings, **({} if db is None else {"db": db})}
+    config = load(overrides)
+    described = inspect_app(app, args=args, graph=True, id=id)
+    graph = described.graph
+    missing = {job.type for job in graph.jobs} - described.types.keys()
+    if missing:
+        raise MissingHandlerError(missing, described.types)
+    store = open_store(
+        config.db,
+        durability=config.durability,
+        crash_limit=config.crash_limit,
+        unsafe_filesystem=config.unsafe_filesystem,
+    )
+    store.install()
+    store.transact_graph(graph)
+    if retry:
+        wanted = [job.id for job in store.jobs(run=graph.id) if job.status in (Status.FAILED, Status.ABORTED)]
+        store.retry(wanted)
+    code = _supervise_elsewhere(config, overrides, app, n or cpus(), graph.id, timeout)
+    return Outcome(store, graph.id, code if code in {4, 130, 143} else 0)
+
+
+def cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _supervise_elsewhere(
+    config: Config, overrides: Mapping[str, Any], app: str, n: int, run_id: str, timeout: float | None
+) -> int:
+    plan = {"address": config.db, "app": app, "workers": n, "run": run_id, "drain": True, "timeout_s": timeout, "log_level": "WARNING"}
+    argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps([plan, {**overrides, "db": config.db}])]
+    done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = done.stderr.strip().rsplit("\n", 1)[-1]
+    if done.returncode == WorkersLostError.exit_code:
+        raise WorkersLostError(0, words)
+    if done.returncode == StoreError.exit_code:
+        raise StoreError(words)
+    if done.returncode == InvalidInputError.exit_code:
+        raise InvalidInputError(words)
+    return 128 - done.returncode if done.returncode < 0 else done.returncode
+
+
+def start(
+    store: Store,
+    handlers: Mapping[str, Any] | None = None,
+    *,
+    app: str | None = None,
+    workers: int | None = None,
+    context: Callable[[], AbstractContextManager[Any]] | None = None,
+    types: Sequence[str] | None = None,
+    stop: threading.Event | None = None,
+    **settings: Any,
+) -> None:
+    """Work on a store until stopped: one worker inline in this process, or n processes for an app.
+
+    With handlers: one worker in the calling thread, until `stop` is set or an exception (Ctrl-C) comes. It beats and
+    looks after dead workers; but a timeout cannot stop a handler here, and a crash takes this process along.
+
+    With `app`: a supervisor in this main thread, with `workers` worker processes, until SIGTERM or SIGINT.
+
+    Args:
+        handlers: By type.
+        app: A module, `module:attribute` or `file.py`; instead of handlers.
+        context: Entered once; what it yields is `job.context`. For handlers; an app has its own.
+        types: The only types to take.
+        settings: Other settings by name, as in `[tool.overseer_lite]`.
+    """
+    config = load(settings)
+    only = None if types is None else tuple(types)
+    if app is not None:
+        from overseer_lite.supervisor import Plan, supervise
+
+        if handlers is not None:
+            raise TypeError("start() takes handlers or an app, not both")
+        address: str = store.path  # type: ignore[attr-defined]
+        supervise(Plan(address, app, workers or cpus(), types=only, settings=config))
+        return
+    if handlers is None:
+        raise TypeError("start() needs handlers, or an app")
+    from overseer_lite.worker.inline import InlineWorker
+
+    worker = InlineWorker(
+        store,
+        handlers,
+        context=context,
+        types=only,
+        heartbeat_interval_s=config.heartbeat_interval_s,
+        tolerance=config.tolerance,
+    )
+    with worker:
+        worker.work_until(stop or threading.Event())

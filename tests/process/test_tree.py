@@ -1,0 +1,359 @@
+"""A worker's process tree, found by its signs and proved gone: real daemons, real storms."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from overseer_lite.liveness import (
+    COOKIE_VARIABLE,
+    Identity,
+    Life,
+    Tree,
+    children,
+    clear,
+    flock_holder,
+    holders,
+    look,
+    members,
+    read_stat,
+    spawn,
+)
+from overseer_lite.liveness import tree as room
+
+# Forks twice and leaves session, group and parents behind; then becomes `sleep`, with the environment and the output it
+# is told. The pid is written to a file, whole.
+_DAEMON = """
+import os, sys
+pid_file, output, *environment = sys.argv[1:]
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+for number in (1, 2):
+    os.dup2(fd, number)
+os.chdir("/")
+with open(pid_file + ".new", "w") as file:
+    file.write(str(os.getpid()))
+os.rename(pid_file + ".new", pid_file)
+os.execve("/bin/sleep", ["sleep", "60"], dict(entry.split("=", 1) for entry in environment))
+"""
+
+# Goes on from pid to pid: each process forks the next and leaves. Bounded, should nobody stop it.
+_HOPPER = """
+import os
+if os.fork():
+    os._exit(0)
+os.setsid()
+for _ in range(200_000):
+    if os.fork():
+        os._exit(0)
+"""
+
+# Fills a tree of its own: each child is in a session of its own and has the storm's environment.
+_STORM = """
+import os, time
+for _ in range(400):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.002)
+time.sleep(60)
+"""
+
+# Adopts what its first child leaves behind; has a second child that is to be spared.
+_SUBREAPER = """
+import sys, time
+from overseer_lite.liveness import become_subreaper, spawn
+become_subreaper()
+spawn(sys.argv[1:], env={}, descriptors={}).reap()
+spawn(["/bin/sleep", "60"], env={}, descriptors={})
+time.sleep(60)
+"""
+
+_FIRST_THREAD_LEAVES = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.fixture
+def cookie():
+    """A worker's id that no other process on the machine carries; whoever still carries it at the end is killed."""
+    cookie = f"test-{uuid.uuid4().hex}"
+    yield cookie
+    assert clear(Tree(cookie=cookie), free=lambda: True).done
+
+
+@pytest.fixture
+def start(cookie):
+    """Start programs of that worker, and see to it that none outlives the test."""
+    started = []
+
+    def start(*argv, **environment):
+        child = spawn(argv, env={COOKIE_VARIABLE: cookie, **environment}, descriptors={})
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.signal(signal.SIGKILL)
+        child.reap()
+
+
+@pytest.fixture
+def daemon(start, tmp_path, eventually):
+    """Start a daemon that has left everything but what it is told to keep; return who it is."""
+    started = []
+
+    def daemon(*environment, output="/dev/null", starter=start):
+        pid_file = tmp_path / f"pid-{len(started)}"
+        starter(sys.executable, "-I", "-S", "-c", _DAEMON, str(pid_file), str(output), *environment)
+        eventually(pid_file.exists)
+        who = Identity.of(int(pid_file.read_text()))
+        eventually(lambda: Path(f"/proc/{who.pid}/cmdline").read_bytes().startswith(b"sleep"))
+        started.append(who)
+        return who
+
+    yield daemon
+    for who in started:
+        room.send_signal(who, signal.SIGKILL)
+
+
+def _carriers(cookie):
+    """Look for living carriers of a cookie in the plainest way, apart from the code under test."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if f"{COOKIE_VARIABLE}={cookie}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def _python(code):
+    return (sys.executable, "-I", "-S", "-c", code)
+
+
+def test_a_daemon_is_found_by_its_cookie(daemon, cookie):
+    """Another session, group and parent do not hide whoever still carries the worker's id."""
+    who = daemon("A=1", f"{COOKIE_VARIABLE}={cookie}")
+    assert read_stat(who.pid).ppid != os.getpid()
+    assert members(Tree(cookie=cookie)) == [who]
+    cleared = clear(Tree(cookie=cookie), free=lambda: True)
+    assert (cleared.done, cleared.killed, cleared.left) == (True, (who,), ())
+    assert look(who) is Life.GONE
+
+
+def test_only_the_exact_cookie_counts(daemon, cookie):
+    """A longer id, a shorter one, another variable with that value: strangers, all of them."""
+    for entry in (f"{COOKIE_VARIABLE}={cookie}0", f"{COOKIE_VARIABLE}={cookie[:-1]}", f"X{COOKIE_VARIABLE}={cookie}"):
+        daemon(entry)
+    assert members(Tree(cookie=cookie)) == []
+
+
+def test_a_daemon_with_an_empty_environment_is_found_by_its_output(daemon, tmp_path):
+    """Whoever still writes to the worker's output belongs to it."""
+    who = daemon(output=tmp_path / "w1-3.out")
+    assert members(Tree(output=str(tmp_path / "w1"))) == [who]
+    assert members(Tree(output=str(tmp_path / "w1-"))) == [who]
+    assert members(Tree(output=str(tmp_path / "w"))) == []
+    assert members(Tree(output=str(tmp_path / "w2"))) == []
+
+
+def test_output_is_recognised_through_a_link(daemon, tmp_path):
+    """The directory may be reached by another name than the kernel's."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    who = daemon(output=tmp_path / "w1.out")
+    assert members(Tree(output=str(tmp_path / "link" / "w1"))) == [who]
+
+
+def test_a_daemon_without_any_sign_is_found_by_its_parent(daemon, start, eventually):
+    """Orphans come to the subreaper, and its children, spared ones aside, belong to the tree."""
+    reapers = []
+    who = daemon(starter=lambda *argv: reapers.append(start(sys.executable, "-c", _SUBREAPER, *argv)))
+    parent = reapers[0].pid
+    parents = frozenset({parent})
+    eventually(lambda: len(children(parent)) == 2)
+    (spared,) = children(parent) - {who.pid}
+    assert {each.pid for each in members(Tree(parents=parents))} == {who.pid, spared}
+    assert members(Tree(parents=parents, spare=frozenset({spared}))) == [who]
+    cleared = clear(Tree(parents=parents, spare=frozenset({spared})), free=lambda: True)
+    assert (cleared.done, cleared.killed) == (True, (who,))
+    assert read_stat(spared).state == "S"
+
+
+def test_a_process_without_environment_is_found_in_its_group(start, eventually):
+    """An emptied environment does not hide whoever stayed in the group, also after the group's leader died."""
+    leader = start("/bin/sh", "-c", "env -i /bin/sleep 60 & exit 0")
+    eventually(leader.exited)
+    (who,) = members(Tree(groups=frozenset({leader.pid})))
+    eventually(lambda: Path(f"/proc/{who.pid}/environ").read_bytes() == b"" and read_stat(who.pid).state == "S")
+    cleared = clear(Tree(groups=frozenset({leader.pid})), free=lambda: True)
+    assert (cleared.done, cleared.killed) == (True, (who,))
+    assert leader.exited() is not None, "the leader was reaped: its group was anybody's"
+
+
+def test_a_group_whose_number_is_a_strangers_now_is_left_alone(start):
+    """A group's number is reused like any pid: where its leader is known, another one behind it makes it a stranger's."""
+    stranger = start("/bin/sleep", "60")
+    former = stranger.identity._replace(start_time=stranger.identity.start_time - 5)
+    group = frozenset({stranger.pid})
+    assert members(Tree(groups=group, leaders=frozenset({former}))) == []
+    assert members(Tree(groups=group, leaders=frozenset({stranger.identity}))) == [stranger.identity]
+
+
+def test_descendants_of_a_member_belong_to_it(start, eventually):
+    """A child that carries no sign at all belongs to the tree as long as its parent does."""
+    parent = start("/bin/sh", "-c", "setsid env -i /bin/sleep 60 & wait")
+    eventually(lambda: children(parent.pid))
+    (child,) = children(parent.pid)
+    eventually(lambda: read_stat(child).session == child)
+    found = {who.pid for who in members(Tree(groups=frozenset({parent.pid})))}
+    assert {parent.pid, child} <= found
+    assert clear(Tree(groups=frozenset({parent.pid})), free=lambda: True).done
+    assert read_stat(child) is None or read_stat(child).dead
+
+
+def test_the_caller_and_the_spared_are_never_touched(start, cookie):
+    """They may carry every sign there is: the caller, whoever is spared, and pid 1 are no members."""
+    spared, other = start("/bin/sleep", "60"), start("/bin/sleep", "60")
+    tree = Tree(
+        groups=frozenset({os.getpgid(0), spared.pid, other.pid, os.getpgid(1)}),
+        cookie=cookie,
+        spare=frozenset({spared.pid, *_relatives()}),
+    )
+    assert members(tree) == [other.identity]
+    cleared = clear(tree, free=lambda: True)
+    assert (cleared.done, cleared.killed) == (True, (other.identity,))
+    assert spared.exited() is None
+
+
+def _relatives():
+    """Return who else is in the groups of this process and of pid 1; they are no part of the test."""
+    groups = {os.getpgid(0), os.getpgid(1)}
+    stats = (read_stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    return {stat.pid for stat in stats if stat and stat.pgid in groups} - {os.getpid(), 1}
+
+
+def test_zombies_are_no_members(start, cookie, eventually):
+    """A dead process that nobody has reaped does nothing any more."""
+    child = start("/bin/true")
+    eventually(child.exited)
+    assert members(Tree(groups=frozenset({child.pid}), cookie=cookie)) == []
+
+
+def test_a_process_whose_first_thread_left_is_found_and_killed(start, cookie, eventually):
+    """State Z is that of the first thread; where others run on, their environment gives the process away."""
+    child = start(*_python(_FIRST_THREAD_LEAVES))
+    eventually(lambda: read_stat(child.pid).state == "Z")
+    assert members(Tree(cookie=cookie)) == [child.identity]
+    assert clear(Tree(cookie=cookie), free=lambda: True).killed == (child.identity,)
+    assert child.exited() == (None, signal.SIGKILL)
+
+
+def test_it_is_not_done_while_somebody_may_be_forking_unseen(start, cookie):
+    """Nobody found proves nothing while the lock is held: only a pass that began with it free does."""
+    cleared = clear(Tree(cookie=cookie), free=lambda: False, timeout_s=0.05)
+    assert (cleared.done, cleared.killed, cleared.left) == (False, (), ())
+    assert cleared.passes > 1
+    child = start("/bin/sleep", "60")
+    cleared = clear(Tree(cookie=cookie), free=lambda: False, timeout_s=0.05)
+    assert (cleared.done, cleared.killed, cleared.left) == (False, (child.identity,), ())
+
+
+def test_the_lock_must_be_free_before_the_last_look_not_after(start, cookie):
+    """A lock that became free during a look does not make that look a proof; whoever let go of it may have been missed."""
+    asked = []
+
+    def free():
+        asked.append(len(members(Tree(cookie=cookie))))
+        if len(asked) == 2:
+            start("/bin/sleep", "60")  # as if forked just before the lock was let go
+        return len(asked) >= 2
+
+    cleared = clear(Tree(cookie=cookie), free=free)
+    assert cleared.done
+    assert cleared.passes == len(asked) >= 3
+    assert len(cleared.killed) == 1
+
+
+def test_a_stopped_member_is_killed(start, cookie, eventually):
+    """Whoever is stopped, in a debugger say, is no less a member."""
+    child = start("/bin/sleep", "60")
+    child.signal(signal.SIGSTOP)
+    eventually(child.stopped)
+    assert clear(Tree(cookie=cookie), free=lambda: True).done
+    assert child.exited() == (None, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_fork_storm_is_cleared(start, cookie, eventually):
+    """A process that forks all the while it is being killed, each child in a session of its own, ends with all of them."""
+    start(*_python(_STORM))
+    eventually(lambda: len(_carriers(cookie)) > 20)
+    cleared = clear(Tree(cookie=cookie), free=lambda: True)
+    assert cleared.done
+    assert len(cleared.killed) > 20
+    assert _carriers(cookie) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round", range(5))
+def test_a_process_that_goes_from_pid_to_pid_is_cleared(round, start, cookie, eventually):
+    """Each process forks the next and leaves: no pid lives longer than a look at it takes, and the end comes all the same."""
+    first = start(*_python(_HOPPER))
+    eventually(first.exited)
+    cleared = clear(Tree(cookie=cookie), free=lambda: True)
+    assert cleared.done
+    assert len(cleared.killed) >= 1
+    assert _carriers(cookie) == []
+
+
+def test_holders_of_a_file_are_named(start, tmp_path):
+    """Rule 7: a lock that stays held is held by somebody, and the message says by whom."""
+    path = tmp_path / "file"
+    assert holders(str(path)) == []
+    with path.open("w") as file:
+        child = spawn(["/bin/sleep", "60"], env={}, descriptors={7: file.fileno()})
+        assert holders(str(path)) == sorted([os.getpid(), child.pid])
+    assert holders(str(path)) == [child.pid]
+    child.signal(signal.SIGKILL)
+    child.reap()
+
+
+def test_the_holder_of_a_lock_is_named_and_no_waiter(start, tmp_path, eventually):
+    """Who holds the gate is told from who waits for it, by path and by descriptor."""
+    path = str(tmp_path / "gate")
+    assert flock_holder(path) is None
+    with open(path, "w") as file:
+        assert flock_holder(path) is None
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiter = start(*_python(f"import fcntl; fcntl.flock(open({path!r}), fcntl.LOCK_EX)"))
+        eventually(lambda: "-> FLOCK" in Path("/proc/locks").read_text())
+        assert (flock_holder(path), flock_holder(file.fileno())) == (os.getpid(), os.getpid())
+    assert waiter.reap() == (0, None)
+    assert flock_holder(path) is None
+
+
+def test_without_a_proc_the_groups_are_cleared(start, eventually):
+    """Where /proc is not ours, what can be done is done: the groups are killed, and the lock must be free."""
+    leader = start("/bin/sh", "-c", "/bin/sleep 60 & exec /bin/sleep 60")
+    tree = Tree(groups=frozenset({leader.pid}))
+    assert not room._clear_groups(tree, lambda: False, time.monotonic() + 0.03).done
+    assert room._clear_groups(tree, lambda: True, time.monotonic() + 10).done
+    assert leader.exited() == (None, signal.SIGKILL)
+    eventually(lambda: members(tree) == [])
