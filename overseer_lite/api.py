@@ -134,7 +134,15 @@ def cpus() -> int:
 def _supervise_elsewhere(
     config: Config, overrides: Mapping[str, Any], app: str, n: int, run_id: str, timeout: float | None
 ) -> int:
-    plan = {"address": config.db, "app": app, "workers": n, "run": run_id, "drain": True, "timeout_s": timeout, "log_level": "WARNING"}
+    plan = {
+        "address": config.db,
+        "app": app,
+        "workers": n,
+        "run": run_id,
+        "drain": True,
+        "timeout_s": timeout,
+        "log_level": "WARNING",
+    }
     argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps([plan, {**overrides, "db": config.db}])]
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     words = done.stderr.strip().rsplit("\n", 1)[-1]

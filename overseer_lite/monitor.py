@@ -265,14 +265,14 @@ class Monitor:
             if slots is not None and (slot is None or slot.state < BEGUN):
                 verdicts[attempt] = Verdict(Outcome.HANDED_BACK)
                 continue
-            evidence = self._evidence(worker, snapshot, slot, now_us) if slot is not None and same_boot else None
+            evidence = self._evidence(snapshot, slot, now_us) if slot is not None and same_boot else None
             words = "its worker died after the handler had ended, before it was settled"
             if slot is None or slot.state != ENDED:
                 words = "its worker died"
             verdicts[attempt] = Verdict(Outcome.INTERRUPTED, Failure("interruption", words), evidence)
         return verdicts
 
-    def _evidence(self, worker: str, snapshot: Snapshot | None, slot: Slot, now_us: int) -> Evidence:
+    def _evidence(self, snapshot: Snapshot | None, slot: Slot, now_us: int) -> Evidence:
         output, size = "", 0
         if snapshot is not None and snapshot.output:
             output, size = self._output(os.path.join(self._store.state_directory, "output", snapshot.output), slot)

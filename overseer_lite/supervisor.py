@@ -192,7 +192,10 @@ class _Watch(threading.Thread):
             from filelock import FileLock, Timeout
 
             lock = FileLock(
-                os.path.join(store.state_directory, "monitor.lock"), mode=0o600, fallback_to_soft=False, thread_local=False
+                os.path.join(store.state_directory, "monitor.lock"),
+                mode=0o600,
+                fallback_to_soft=False,
+                thread_local=False,
             )
             try:
                 lock.acquire(blocking=False)
@@ -225,7 +228,9 @@ class Supervisor:
         self._identity = Identity.mine()
         self._holder: tuple[int, float] | None = None
         self._watch = _Watch(self)
-        self._log_fd = os.open(plan.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if plan.log_file else 2
+        self._log_fd = (
+            os.open(plan.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if plan.log_file else 2
+        )
         self._counts: FullStore | None = None
 
     @property
@@ -293,7 +298,9 @@ class Supervisor:
         """
         missing = [name for name, there in supports().items() if not there]
         if missing:
-            log.warning("This system lacks %s: deaths are found by polling and by silence, more slowly", ", ".join(missing))
+            log.warning(
+                "This system lacks %s: deaths are found by polling and by silence, more slowly", ", ".join(missing)
+            )
         self._check_store()
         become_subreaper()
         restore = self._take_signals()

@@ -96,7 +96,7 @@ def _guarded(call: Any) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        hint = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+        hint = f" See `{error.ctx.command_path if error.ctx else 'overseer-lite'} --help`."
         return _end(error.exit_code, f"{_sentence(error.format_message())}{hint}", error)
     except click.ClickException as error:
         return _end(error.exit_code, error.format_message(), error)

@@ -241,7 +241,7 @@ def inspect(config: dict[str, Any]) -> None:
         answer = {"app_file": app.file, "types": describe(app.handlers), "graph": None}
         if config["graph"]:
             if app.graph is None:
-                raise AppError(
+                raise AppError(  # noqa: TRY301 - told like every other trouble with the app
                     config["app"], "it has no `graph`", "Give it one: a dict {name: [dependencies]} or a function"
                 )
             answer["graph"] = to_json(as_graph(app.graph, config["args"], config["id"]))

@@ -132,10 +132,13 @@ def job_frame(job: ReservedJob, token: int, slot: int, payload_path: str) -> tup
 
 def job_from(payload: list[Any] | str) -> ReservedJob:
     """Return the job of a frame, read from its file if it lies in one."""
+    fields: list[Any]
     if isinstance(payload, str):
         with open(payload, encoding="utf-8", errors="surrogatepass") as file:
-            payload = json.load(file)
-    attempt, run, name, kind, args_json, results, failures, key = payload
+            fields = json.load(file)
+    else:
+        fields = payload
+    attempt, run, name, kind, args_json, results, failures, key = fields
     return ReservedJob(
         Attempt(*attempt), run, name, kind, args_json, tuple(DependencyResult(*r) for r in results), failures, key
     )

@@ -100,9 +100,24 @@ class Reader:
     def workers(self) -> list[WorkerRecord]:
         """Return the registered workers."""
         found = []
-        for *fields, types, run, beat_us in self._db.all("workers"):
+        for row in self._db.all("workers"):
+            worker, pid, runner_pid, identity, supervisor, app, app_file, app_mtime, types, run, beat_us = row
             silent_s = float("inf") if beat_us is None else (self._now.monotonic_us - beat_us) / 1e6
-            found.append(WorkerRecord(*fields, tuple(json.loads(types)), run, silent_s))
+            found.append(
+                WorkerRecord(
+                    id=worker,
+                    pid=pid,
+                    runner_pid=runner_pid,
+                    identity=identity,
+                    supervisor=supervisor,
+                    app=app,
+                    app_file=app_file,
+                    app_mtime=app_mtime,
+                    types=tuple(json.loads(types)),
+                    run=run,
+                    silent_s=silent_s,
+                )
+            )
         return found
 
     def counts(self, run: str | None) -> Counts:

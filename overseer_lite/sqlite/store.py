@@ -29,7 +29,7 @@ from overseer_lite.job import (
     check_transition,
     encode,
 )
-from overseer_lite.sqlite import create, look, reserve, settle, submit, wakeup
+from overseer_lite.sqlite import create, gate, look, reserve, settle, submit, wakeup
 from overseer_lite.sqlite.codes import STATUS, STATUS_CODE, UNSTARTED
 from overseer_lite.sqlite.connection import Database
 from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, whom_to_ring
@@ -75,6 +75,7 @@ class SqliteStore:
         clock: Where its time comes from; unless given, the machine's, or the one a test shares.
         timeout_s: How long a verb that writes may wait for the gate.
         unsafe_filesystem: Use it on a filesystem where the promises do not hold.
+        alarm: Wait for the gate in the kernel, by SIGALRM: for the main thread of a process that is ours alone.
     """
 
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
@@ -89,7 +90,10 @@ class SqliteStore:
         clock: Clock | None = None,
         timeout_s: float = 60.0,
         unsafe_filesystem: bool = False,
+        alarm: bool = False,
     ) -> None:
+        if alarm:
+            gate.use_alarm()
         self.path = os.path.realpath(os.path.abspath(path))
         self.clock: Clock = clock or open_clock()
         self.crash_limit = crash_limit

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from overseer_lite.clock import Clock
-    from overseer_lite.store import FullStore
+    from overseer_lite.store import Bell, FullStore
 
 WORKERS: Final = ("w1", "w2")
 TYPES: Final = ("t", "u")
@@ -81,6 +81,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model: FullStore = MemoryStore(self.clock)
         self.store = self.make_store(Path(self._directory.name), self.clock)
         self.store.install()
+        self.bells: dict[int, Bell] = {}
         self.ids: list[str] = []
         self.attempts: list[Attempt] = [Attempt("r/a", 1, "w1")]
         self.graphs: list[Graph] = []
@@ -92,8 +93,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Take the store down."""
-        self.store.close()
+        self.close()
         self._directory.cleanup()
+
+    def close(self) -> None:
+        """Close the store under test, with its bells."""
+        for bell in self.bells.values():
+            bell.close()
+        self.bells = {}
+        self.store.close()
 
     def both(self, act: Callable[[FullStore], Any]) -> Any:
         """Ask both, compare, and return what the model said, None for an error."""
@@ -254,8 +262,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=_workers, types=_types)
     def register(self, worker: str, types: Collection[str]) -> None:
         """Register a worker, anew or again."""
-        for store in (self.model, self.store):
-            store.register(WorkerRecord(worker, 1, types=tuple(types))).close()
+        record = WorkerRecord(worker, 1, types=tuple(types))
+        self.model.register(record)
+        bell = self.store.register(record)
+        self.bells[id(bell)] = bell
 
     @rule(worker=_workers)
     def beat(self, worker: str) -> None:
@@ -332,14 +342,13 @@ class StoreMachine(RuleBasedStateMachine):
         anybody had looked at it in between: a store may, but need not, have noted it. So it is set right first.
         """
         self._step_wall(self._highest_wall_s - self._wall_s)
-        self.store.close()
         self.clock.reboot(off_s=off_s)
         self.reopen()
 
     @rule()
     def reopen(self) -> None:
         """Close the store under test and open it again."""
-        self.store.close()
+        self.close()
         self.store = self.make_store(Path(self._directory.name), self.clock)
 
     # ---- what must be the same ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import secrets
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from overseer_lite.errors import StoreUnavailableError, SupersededError
 from overseer_lite.handler import Ending, RunningJob, as_handlers, execute
@@ -73,7 +73,9 @@ class InlineWorker:
         self._current: ReservedJob | None = None
         self._full: FullStore | None = store if "workers" in store.capabilities else None  # type: ignore[assignment]
         self._file: WorkerFile | None = None
-        self._monitor = Monitor(self._full, silent_for_s=self._silent_for_s) if self._has_files() else None
+        self._monitor = None
+        if self._full is not None and self._has_files():
+            self._monitor = Monitor(self._full, silent_for_s=self._silent_for_s)
         self._sweep_at = 0.0
         self._lasting: Any = None
         self._settlements: list[Settlement] = []
@@ -83,7 +85,7 @@ class InlineWorker:
 
     # ---- life
 
-    def __enter__(self) -> InlineWorker:
+    def __enter__(self) -> Self:
         """Enter the store, enter the context, begin to beat."""
         log.info("Worker starting")
         if any(handler.timeout is not None for handler in self._handlers.values()):
@@ -220,9 +222,7 @@ class InlineWorker:
         began_us = self._now_us()
         with _Tee("stdout") as out, _Tee("stderr", out) as _err:
             ending = execute(self._handlers[job.type], RunningJob.of(job, self._held, None, self._directory(job)))
-        evidence = Evidence(
-            began_ago_s=(self._now_us() - began_us) / 1e6, output=out.tail(), output_bytes=out.size
-        )
+        evidence = Evidence(began_ago_s=(self._now_us() - began_us) / 1e6, output=out.tail(), output_bytes=out.size)
         log.info("Job %s exited with status %s", job_id, ending.outcome)
         self._settlements.append(_settlement(job, ending, evidence))
         self._current = None
@@ -251,9 +251,7 @@ class InlineWorker:
 
 def _settlement(job: ReservedJob, ending: Ending, evidence: Evidence) -> Settlement:
     delay_s = ending.retry_in_s if ending.outcome is Outcome.FAILED else ending.delay_s
-    return Settlement(
-        job.attempt, ending.outcome, ending.result_json, ending.added, ending.failure, delay_s, evidence
-    )
+    return Settlement(job.attempt, ending.outcome, ending.result_json, ending.added, ending.failure, delay_s, evidence)
 
 
 class _Tee(io.TextIOBase):
@@ -265,7 +263,7 @@ class _Tee(io.TextIOBase):
         self._kept = ""
         self.size = 0
 
-    def __enter__(self) -> _Tee:
+    def __enter__(self) -> Self:
         self._real: TextIO = getattr(sys, self._name)
         setattr(sys, self._name, self)
         return self

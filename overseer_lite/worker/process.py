@@ -71,7 +71,7 @@ class WorkerProcess:
         self._signals = _Signals()
         self._orphaned = False
         self._said_first_job = False
-        self.store: FullStore = open_store(config["address"], **config["store"], timeout_s=1.0)
+        self.store: FullStore = open_store(config["address"], **config["store"], timeout_s=1.0, alarm=True)
         self._identity = Identity.mine()
 
     def run(self) -> int:
@@ -177,9 +177,6 @@ def main(arguments: list[str]) -> None:
     for fd in (LIFE_FD, REPORT_FD):
         os.set_inheritable(fd, False)
     become_subreaper()
-    from overseer_lite.sqlite.gate import use_alarm
-
-    use_alarm()
     try:
         code = WorkerProcess(config).run()
     except AppTroubleError as error:
