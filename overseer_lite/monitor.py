@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from overseer_lite import failpoints
 from overseer_lite.job import Attempt, Evidence, Failure, Outcome
 from overseer_lite.liveness import tree as trees
-from overseer_lite.liveness.identity import Identity, Life, look, send_signal
+from overseer_lite.liveness.identity import Identity, Life, look, read_stat, send_signal
 from overseer_lite.liveness.workerfile import BEGUN, ENDED, Slot, Snapshot, TakenLock, WorkerFile, WorkerFileError, take
 from overseer_lite.store import Verdict
 
@@ -36,6 +36,7 @@ log = logging.getLogger("overseer_lite.monitor")
 
 STOPPED_GRACE_S: Final = 10.0
 CLEAR_TIMEOUT_S: Final = 10.0
+INLINE: Final = "(inline)"  # the app of a worker that runs its handlers in its own process
 _TAIL_BYTES: Final = 64 * 1024
 _SIGKILL: Final = 9
 
@@ -52,6 +53,18 @@ class Recovered(NamedTuple):
     worker: str
     reset: tuple[str, ...]
     took_s: float
+
+
+class _Suspicion(NamedTuple):
+    """Since when (monotonic) a worker is suspected, and the CPU it had used by then."""
+
+    since: float
+    cpu_ticks: int
+
+
+def _cpu_ticks(identity: Identity) -> int:
+    stat = read_stat(identity.pid)
+    return 0 if stat is None else stat.cpu_ticks
 
 
 class Monitor:
@@ -75,7 +88,7 @@ class Monitor:
         self._silent_for_s = silent_for_s
         self._spare = spare
         self._adopted = adopted
-        self._suspected: dict[str, float] = {}
+        self._suspected: dict[str, _Suspicion] = {}
         self._reported: set[str] = set()
 
     def path(self, worker: str) -> str:
@@ -132,42 +145,59 @@ class Monitor:
 
     def _lost_its_lock(self, worker: str, identity: Identity) -> Recovered | None:
         """Rule 3: the process lives and its lock is free. Only if the file is this store's own is it ours to kill."""
-        snapshot = self._snapshot(worker)
-        if (
-            snapshot is None
-            or snapshot.copied
-            or snapshot.store_uuid != self._store.uuid
-            or snapshot.identity != identity
-        ):
-            self._report_once(
-                worker, "Worker %s is entered here but its lock file is missing or another store's; left alone"
-            )
+        if not self._is_ours(worker, identity, self._snapshot(worker)):
             return None
         log.warning("Worker %s lives without its lock; it is killed", worker)
         send_signal(identity, _SIGKILL)
         return self.recover(worker, identity)
 
+    def _is_ours(self, worker: str, identity: Identity, snapshot: Snapshot | None) -> bool:
+        """Whether a worker's file proves that the living process is this store's own; a copy holds the same names."""
+        if (
+            snapshot is not None
+            and not snapshot.copied
+            and snapshot.store_uuid == self._store.uuid
+            and snapshot.identity == identity
+        ):
+            return True
+        self._report_once(
+            worker, "Worker %s is entered here but its lock file is missing or another store's; left alone"
+        )
+        return False
+
     def _watch_silence(self, record: WorkerRecord, identity: Identity, life: Life) -> None:
         """Rules 5 and 6: a lock that is held is never reset; a silent worker is made sure of."""
-        silent_s = min(record.silent_s, self._file_silence_s(record.id))
+        snapshot = self._snapshot(record.id)
+        silent_s = record.silent_s
+        if snapshot is not None:
+            silent_s = min(silent_s, (self._store.clock.read().monotonic_us - snapshot.beat_us) / 1e6)
         if silent_s <= self._silent_for_s:
             self._suspected.pop(record.id, None)
             return
+        if not self._is_ours(record.id, identity, snapshot):
+            return
         now = time.monotonic()
-        since = self._suspected.setdefault(record.id, now)
-        if since == now:
-            log.warning("Found 1 jobs with failed heartbeats" if self._store.held(record.id) else "A worker is silent")
+        if record.id not in self._suspected:
+            self._suspected[record.id] = _Suspicion(now, _cpu_ticks(identity))
+            log.warning("Found %d jobs with failed heartbeats", len(self._store.held(record.id)))
             log.warning("Worker %s is silent for %.1f s (%s)", record.id, silent_s, life)
-        if life is Life.STOPPED and now - since < STOPPED_GRACE_S:
+        if self._has_respite(record, self._suspected[record.id], life, now):
             return
         log.warning("Worker %s is killed: %s and silent for %.1f s", record.id, life, silent_s)
         send_signal(identity, _SIGKILL)
 
-    def _file_silence_s(self, worker: str) -> float:
-        snapshot = self._snapshot(worker)
-        if snapshot is None:
-            return float("inf")
-        return (self._store.clock.read().monotonic_us - snapshot.beat_us) / 1e6
+    def _has_respite(self, record: WorkerRecord, suspicion: _Suspicion, life: Life, now: float) -> bool:
+        """Whether a silent worker is let live for now: one that is stopped may wake, an inline one may be busy."""
+        if life is Life.STOPPED:
+            return now - suspicion.since < STOPPED_GRACE_S
+        if record.app != INLINE:
+            return False
+        # A handler may hold its interpreter, and its beat with it: as long as it uses the CPU it is at work.
+        assert record.identity is not None
+        ticks = _cpu_ticks(Identity.from_text(record.identity))
+        if ticks > suspicion.cpu_ticks:
+            self._suspected[record.id] = _Suspicion(now, ticks)
+        return now - self._suspected[record.id].since < max(self._silent_for_s, STOPPED_GRACE_S)
 
     def _snapshot(self, worker: str) -> Snapshot | None:
         try:
@@ -193,12 +223,14 @@ class Monitor:
         path = self.path(worker)
         snapshot = self._snapshot(worker)
         missing = not os.path.lexists(path)
-        lock = None if missing else self._clear(worker, identity, snapshot)
-        if lock is None and not missing:
+        cleared, lock = self._clear(worker, identity, snapshot)
+        if not cleared or (lock is None and not missing):  # if it went meanwhile, somebody else has recovered it
             return None
         failpoints.hit("recover.tree_cleared")
         try:
             verdicts = self._verdicts(worker, self._snapshot(worker) if not missing else None)
+            if verdicts:
+                log.warning("Found %d jobs with failed heartbeats", len(verdicts))
             put_back = self._store.recover(worker, verdicts)
             for attempt, status in put_back:
                 log.warning("Resetting: %s%s", attempt.job_id, "" if status == "unstarted" else f" ({status})")
@@ -210,41 +242,18 @@ class Monitor:
                 lock.release()
         return Recovered(worker, tuple(attempt.job_id for attempt, _status in put_back), time.monotonic() - begun)
 
-    def _clear(self, worker: str, identity: Identity, snapshot: Snapshot | None) -> TakenLock | None:
-        """Kill what is left of a worker's tree and take its lock; None if somebody will not go."""
-        lock: list[TakenLock] = []
-        path = self.path(worker)
-
-        def free() -> bool:
-            if not lock:
-                with suppress(FileNotFoundError):
-                    taken = take(path)
-                    if taken is not None:
-                        failpoints.hit("recover.lock_taken")
-                        lock.append(taken)
-            return bool(lock) or not os.path.lexists(path)
-
+    def _clear(self, worker: str, identity: Identity, snapshot: Snapshot | None) -> tuple[bool, TakenLock | None]:
+        """Kill what is left of a worker's tree and take its lock, if there is one; False if somebody will not go."""
         runner = snapshot.runner if snapshot is not None else None
-        leaders = frozenset(who for who in (identity, runner) if who is not None)
-        tree = trees.Tree(
-            groups=frozenset(who.pid for who in leaders),
-            cookie=worker,
-            output=os.path.join(self._store.state_directory, "output", worker),
-            spare=frozenset(self._spare()),
-            leaders=leaders,
-        )
         while True:
-            cleared = trees.clear(tree, free=free, timeout_s=CLEAR_TIMEOUT_S)
-            if not (cleared.done and self._adopted()):
-                break
-        if cleared.done and lock:
-            return lock[0]
-        for taken in lock:
-            taken.release()
-        if cleared.done:
-            return None  # the file went while we looked: somebody else has recovered it
-        self._name_the_left(worker, cleared)
-        return None
+            cleared, lock = clear_worker(self._store.state_directory, worker, identity, runner, spare=self._spare())
+            if not cleared.done:
+                self._name_the_left(worker, cleared)
+                return False, None
+            if not self._adopted():
+                return True, lock
+            if lock is not None:
+                lock.release()
 
     def _name_the_left(self, worker: str, cleared: trees.Cleared) -> None:
         pids = [who.pid for who in cleared.left] or trees.holders(self.path(worker))
@@ -301,10 +310,53 @@ class Monitor:
         state = self._store.state_directory
         for directory, exact in (("bells", True), ("output", False), ("payloads", False)):
             place = os.path.join(state, directory)
-            for name in os.listdir(place):
-                if name == worker if exact else name.rpartition(".")[0] == worker:
-                    with suppress(FileNotFoundError):
-                        os.unlink(os.path.join(place, name))
+            with suppress(FileNotFoundError):
+                for name in os.listdir(place):
+                    if name == worker if exact else name.rpartition(".")[0] == worker:
+                        with suppress(FileNotFoundError):
+                            os.unlink(os.path.join(place, name))
+
+
+def clear_worker(
+    state_directory: str,
+    worker: str,
+    identity: Identity,
+    runner: Identity | None,
+    *,
+    spare: Collection[int] = (),
+    timeout_s: float = CLEAR_TIMEOUT_S,
+) -> tuple[trees.Cleared, TakenLock | None]:
+    """Kill what is left of a dead worker's tree and take its lock; no store takes part.
+
+    Returns:
+        The proof, and the lock: None if the tree is not proved gone, or there is no file (any more).
+    """
+    lock: list[TakenLock] = []
+    path = os.path.join(state_directory, "workers", worker)
+
+    def free() -> bool:
+        if not lock:
+            with suppress(FileNotFoundError):
+                taken = take(path)
+                if taken is not None:
+                    failpoints.hit("recover.lock_taken")
+                    lock.append(taken)
+        return bool(lock) or not os.path.lexists(path)
+
+    leaders = frozenset(who for who in (identity, runner) if who is not None)
+    tree = trees.Tree(
+        groups=frozenset(who.pid for who in leaders),
+        cookie=worker,
+        output=os.path.join(state_directory, "output", worker),
+        spare=frozenset(spare),
+        leaders=leaders,
+    )
+    cleared = trees.clear(tree, free=free, timeout_s=timeout_s)
+    if cleared.done:
+        return cleared, lock[0] if lock else None
+    for taken in lock:
+        taken.release()
+    return cleared, None
 
 
 def reset_silent(store: Store, silent_for_s: float) -> list[str]:

@@ -311,7 +311,7 @@ class FullStore(Store, Protocol):
         ...
 
     def held(self, worker: str) -> list[Attempt]:
-        """Return the attempts a worker holds, in order of reservation."""
+        """Return the attempts a worker holds, in order of submission."""
         ...
 
     def held_keys(self, worker: str) -> dict[tuple[int, int], Attempt]:
@@ -372,6 +372,10 @@ class FullStore(Store, Protocol):
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
         """Return a job's history, oldest first; the running attempt is not in it."""
+        ...
+
+    def nearest_id(self, job_id: str) -> str | None:
+        """Return the stored id most like the given one, for a suggestion; None if none is like it."""
         ...
 
     def runs(self, limit: int = 100) -> list[RunInfo]:

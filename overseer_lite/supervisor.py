@@ -40,7 +40,9 @@ log = logging.getLogger("overseer_lite.supervisor")
 SWEEP_S: Final = 1.0
 TAKE_OVER_S: Final = 0.1
 BACKOFF_S: Final = (0.1, 5.0)
-DEATHS_LIMIT: Final = 5
+DEATHS_LIMIT: Final = 5  # in a row, at one place, each before the worker's first job
+RENEW_S: Final = 60.0  # for looking at an app before the runners are renewed
+BURIAL_S: Final = 20.0  # for the last burials, once told to stop at once
 STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
 _PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -86,7 +88,7 @@ class Plan(NamedTuple):
 class _Member:
     """A worker process, from its spawn to its burial."""
 
-    __slots__ = ("begun_job", "child", "exit", "id", "life", "place", "ready", "report", "spawned_at", "words")
+    __slots__ = ("_said", "begun_job", "child", "exit", "id", "life", "place", "ready", "report", "spawned_at", "words")
 
     def __init__(self, place: int, worker_id: str, child: Child, life: int, report: int) -> None:
         self.place = place
@@ -97,6 +99,7 @@ class _Member:
         self.ready = False
         self.begun_job = False
         self.words = b""
+        self._said = b""
         self.exit: Exit | None = None
         self.spawned_at = time.monotonic()
 
@@ -104,10 +107,9 @@ class _Member:
         """Read what the worker has reported so far."""
         with suppress(BlockingIOError):
             while data := os.read(self.report, 4096):
-                head, _, words = data.partition(b" ")
-                self.ready = self.ready or b"r" in head
-                self.begun_job = self.begun_job or b"j" in head
-                self.words += words
+                self._said += data
+        head, _, self.words = self._said.partition(b" ")
+        self.ready, self.begun_job = b"r" in head, b"j" in head
 
     def close(self) -> None:
         """Let go of its pipes."""
@@ -130,10 +132,10 @@ class _Watch(threading.Thread):
         """Order a dead worker's burial."""
         self._orders.put(member)
 
-    def end(self) -> None:
-        """End when all that was ordered is done."""
+    def end(self, timeout_s: float = BURIAL_S) -> None:
+        """End when all that was ordered is done; at most so many seconds are waited for that."""
         self._orders.put(None)
-        self.join()
+        self.join(timeout_s)
 
     def run(self) -> None:
         supervisor = self._supervisor
@@ -145,8 +147,12 @@ class _Watch(threading.Thread):
                 spare=supervisor.living,
                 adopted=supervisor.kill_adopted,
             )
-            self._loop(store, monitor)
-            store.close()
+            try:
+                self._loop(store, monitor)
+            finally:
+                store.close()
+                if self._acting is not None:
+                    self._acting.release()
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self.trouble = error
             supervisor.wake()
@@ -157,8 +163,7 @@ class _Watch(threading.Thread):
         ending = False
         while not (ending and not pending):
             with suppress(queue.Empty):
-                patience = SWEEP_S if self._acting is not None else TAKE_OVER_S
-                wait_s = 0.05 if pending else max(0.0, min(patience, next_sweep - time.monotonic()))
+                wait_s = 0.05 if pending else max(0.0, next_sweep - time.monotonic())
                 while True:
                     order = self._orders.get(timeout=wait_s) if wait_s else self._orders.get_nowait()
                     if order is None:
@@ -170,8 +175,9 @@ class _Watch(threading.Thread):
                 pending = [member for member in pending if not self._buried(monitor, member)]
                 now = time.monotonic()
                 if now >= next_sweep and not ending:
-                    next_sweep = now + SWEEP_S
-                    if self._is_acting(store):
+                    acting = self._is_acting(store)
+                    next_sweep = now + (SWEEP_S if acting else TAKE_OVER_S)
+                    if acting:
                         monitor.sweep({member.id for member in self._supervisor.members.copy().values()})
             except StoreUnavailableError as error:
                 log.warning("The monitor has to wait: %s", error)

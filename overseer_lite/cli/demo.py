@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 APP: Final = "overseer_lite.examples.stdlib_pipeline"
 _KILL_FROM: Final = 0.25
+_SLOW_HEARTBEAT_S: Final = 60.0  # so that nobody takes the recovery for a missed heartbeat
 _REPEAT: Final = {False: 1, True: 2}
 
 
@@ -43,18 +44,20 @@ class Kill(NamedTuple):
 @click.option("--kill", is_flag=True, help="SIGKILL a worker in the middle, and say what became of its job.")
 def demo(number: int | None, kill: bool) -> int:
     """Parse the standard library's source with all workers, in a store that is removed afterwards."""
-    from overseer_lite.cli.work import _cpus, describe_graph
+    from overseer_lite.cli.work import cpus_allowed, describe_graph
     from overseer_lite.store import open_store
 
     with tempfile.TemporaryDirectory(prefix="overseer-lite-demo-") as directory:
         session().overrides["db"] = f"{directory}/jobs.db"
+        if kill:
+            session().overrides.setdefault("heartbeat_interval_s", _SLOW_HEARTBEAT_S)
         settings = session().settings
         described, graph = describe_graph(APP, {"repeat": _REPEAT[kill]}, "demo")
         store: SqliteStore = open_store(settings.db)  # type: ignore[assignment]  # ours, by its address
         try:
             store.install()
             store.transact_graph(graph)
-            workers = number or max(2, _cpus())
+            workers = number or max(2, cpus_allowed())
             click.echo(f"{say.plural(len(graph), 'job')}, {say.plural(workers, 'worker')}, store {store.path}")
             return _carry_out(store, described.app, workers, kill=kill)
         finally:
@@ -62,11 +65,20 @@ def demo(number: int | None, kill: bool) -> int:
 
 
 def _carry_out(store: SqliteStore, app: str, workers: int, *, kill: bool) -> int:
-    from overseer_lite.cli.live import open_view
+    from overseer_lite.cli.live import open_view, patient
     from overseer_lite.supervisor import Plan, supervise
 
-    plan = Plan(store.path, app, workers, run="demo", drain=True, settings=session().settings)
     view = open_view(store, "demo", color=session().settings.color)
+    plan = Plan(
+        store.path,
+        app,
+        workers,
+        run="demo",
+        drain=True,
+        settings=session().settings,
+        log_level="WARNING",
+        log_file=view.log_file,
+    )
     killer = _Killer(store, view) if kill else None
 
     def tick() -> None:
@@ -76,7 +88,7 @@ def _carry_out(store: SqliteStore, app: str, workers: int, *, kill: bool) -> int
 
     began = time.monotonic()
     try:
-        code = supervise(plan, tick)
+        code = supervise(plan, patient(tick))
     finally:
         try:
             view.tick(last=True)
@@ -137,10 +149,11 @@ def _print_kill(store: SqliteStore, kill: Kill | None) -> int:
         click.echo("No worker was caught in the middle of a job: nothing was killed.", err=True)
         return 1
     job_id = kill.attempt.job_id
+    interval_s = session().settings.heartbeat_interval_s
     history = store.attempts(job_id)
     cut = next((each for each in history if each.number == kill.attempt.number), None)
     again = next((each for each in history if each.number > kill.attempt.number), None)
-    click.echo(f"\nWhat the kill did, in ms after it (SIGKILL to worker {kill.worker}, pid {kill.pid}):")
+    click.echo(f"\nWhat the kill of worker {kill.worker} did, in ms after it (heartbeats come every {interval_s:g} s):")
     if cut is not None and again is None:
         click.echo(f"  {job_id} had just {cut.outcome.value} when its worker was killed: nothing had to run again")
         return 0
@@ -158,7 +171,7 @@ def _kill_lines(kill: Kill, cut: AttemptRecord, again: AttemptRecord) -> list[st
     job_id = kill.attempt.job_id
     return [
         f"{0:6.0f}  killed, while attempt {cut.number} of {job_id} ran",
-        f"{_ms(kill, cut.ended_at):6.0f}  attempt {cut.number} reset: {cut.outcome.value}; no heartbeat was waited for",
+        f"{_ms(kill, cut.ended_at):6.0f}  attempt {cut.number} reset: {cut.outcome.value}",
         f"{_ms(kill, again.reserved_at):6.0f}  attempt {again.number} began on worker {again.worker}",
         f"{_ms(kill, again.ended_at):6.0f}  attempt {again.number} {again.outcome.value}",
     ]

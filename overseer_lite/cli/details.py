@@ -29,9 +29,8 @@ def print_job(store: SqliteStore, job: JobInfo, history: Sequence[AttemptRecord]
         click.echo("")
         say.print_table(("attempt", "worker", "began", "ran", "outcome", ""), list(_rows(job, history)), color)
     if job.failure is not None and job.status is not Status.FINISHED:
-        click.echo(f"\n{job.failure.reason}: {say.escape(job.failure.message, keep=chr(10))}")
-        if job.failure.traceback:
-            click.echo(say.escape(job.failure.traceback.rstrip(), keep="\n\t"))
+        words = job.failure.traceback or f"{job.failure.reason}: {job.failure.message}"
+        click.echo(f"\n{say.escape(words.rstrip(), keep=chr(10))}")
     _print_output(job, history)
 
 

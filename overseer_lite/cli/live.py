@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
@@ -11,9 +12,14 @@ import click
 
 from overseer_lite.cli import show as say
 from overseer_lite.cli.watch import Event, Watch
+from overseer_lite.errors import StoreUnavailableError
 from overseer_lite.log import LineFormatter, configure
 
+log = logging.getLogger("overseer_lite.cli")
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
     from overseer_lite.cli.running import Activity
@@ -23,11 +29,18 @@ if TYPE_CHECKING:
 _COUNTS_EVERY_S: Final = 5.0
 _REDRAW_S: Final = 0.1
 _BAR_CHARS: Final = 40
+_PATIENCE_S: Final = 5.0
 LOG_NAME: Final = "supervisor"
 
 
 class View(Protocol):
-    """Where a run is told of."""
+    """Where a run is told of.
+
+    Attributes:
+        log_file: Where workers are to write their log; stderr if None.
+    """
+
+    log_file: str | None
 
     def tick(self, *, last: bool = False) -> None:
         """Tell what is new."""
@@ -50,10 +63,31 @@ def open_view(store: SqliteStore, run: str, *, color: str, to_stderr: bool = Fal
     return PlainView(store, run, stream)
 
 
+def patient(tick: Callable[[], None]) -> Callable[[], None]:
+    """Return a tick that bears a store which cannot be asked just now: workers wait and go on, and so do we."""
+    again_at = 0.0
+
+    def try_tick() -> None:
+        nonlocal again_at
+        if time.monotonic() < again_at:
+            return
+        try:
+            tick()
+        except StoreUnavailableError as error:
+            again_at = time.monotonic() + _PATIENCE_S
+            log.warning("Cannot look at the run: %s", error)
+
+    return try_tick
+
+
 def event_text(event: Event) -> str:
-    """Return an event without its time."""
+    """Return an event as a line."""
     detail = f"  {event.detail}" if event.detail else ""
-    return f"{event.word:<11} {say.escape(event.job)}{say.escape(detail)}"
+    return f"{_time(event.at)} {event.word:<11} {say.escape(event.job)}{say.escape(detail)}"
+
+
+def _time(at: float | None = None) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 class PlainView:
@@ -64,12 +98,13 @@ class PlainView:
         self._stream = stream
         self._counts: Counts | None = None
         self._next_counts = time.monotonic() + _COUNTS_EVERY_S
+        self.log_file: str | None = None
         configure("WARNING", LOG_NAME, sys.stderr)
 
     def tick(self, *, last: bool = False) -> None:
         """Print what happened; in a large run, every few seconds how many jobs stand where."""
         for event in self._watch.look(last=last):
-            self.note(event_text(event))
+            click.echo(event_text(event), file=self._stream)
         now = time.monotonic()
         counts = self._watch.counts
         if not self._watch.listed and now >= self._next_counts and counts != self._counts and not last:
@@ -78,7 +113,7 @@ class PlainView:
 
     def note(self, text: str) -> None:
         """Print a line with the time before it."""
-        click.echo(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream)
+        click.echo(f"{_time()} {text}", file=self._stream)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -98,6 +133,9 @@ class LiveView:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._began = time.monotonic()
         self._next_draw = 0.0
+        # What workers write to stderr would go through the drawing: it goes to a file, and from there above it.
+        self.log_file: str | None = os.path.join(store.state_directory, f"log-{os.getpid()}")
+        self._logged = open(self.log_file, "w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - for our life
         configure("WARNING", LOG_NAME, sys.stderr)
         logging.getLogger("overseer_lite").handlers[:] = [_ConsoleHandler(self._console)]
         self._live.start()
@@ -107,6 +145,7 @@ class LiveView:
         for event in self._watch.look(last=last):
             if event.bad:
                 self._print(event_text(event), say.STYLES.get(event.word, "yellow"))
+        self._print_log()
         now = time.monotonic()
         if now >= self._next_draw or last:
             self._next_draw = now + _REDRAW_S
@@ -114,16 +153,26 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """Print a line above the view."""
-        self._print(text, "")
+        self._print(f"{_time()} {text}", "")
 
     def close(self) -> None:
         """Take the view away; what was printed above stays."""
+        if not self._logged.closed:
+            self._print_log()
+            self._logged.close()
+            os.unlink(str(self.log_file))
         self._live.stop()
+
+    def _print_log(self) -> None:
+        from rich.text import Text
+
+        for line in self._logged:
+            self._console.print(Text(say.escape(line.rstrip("\n"))), soft_wrap=True)
 
     def _print(self, text: str, style: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(f"{time.strftime('%H:%M:%S')} {text}", style=style), soft_wrap=True)
+        self._console.print(Text(text, style=style), soft_wrap=True)
 
     def _drawing(self) -> Table:
         from rich.progress_bar import ProgressBar

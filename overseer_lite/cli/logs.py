@@ -127,5 +127,6 @@ def _write(data: bytes) -> None:
     if sys.stdout.isatty():
         click.echo(say.escape_output(data.decode(errors="replace").replace("\r\n", "\n")), nl=False)
     else:
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _UNFINISHED_SHOWN = 5
 _PAGE = 100
+_PAGE_OF_STORE = 2000
 
 
 # ---- status ----------------------------------------------------------------------------------------------------------
@@ -160,10 +162,19 @@ def jobs(
 def _list(
     store: SqliteStore, wanted: str | None, filters: dict[str, Any], limit: int | None, offset: int
 ) -> list[JobInfo]:
-    if wanted in ("ready", "stuck"):  # predicates, which the store does not list by
-        found = [job for job in store.jobs(status=Status.UNSTARTED, **filters) if getattr(job, wanted)]
-        return found[offset : None if limit is None else offset + limit]
-    return store.jobs(status=None if wanted is None else Status(wanted), limit=limit, offset=offset, **filters)
+    if wanted not in ("ready", "stuck"):
+        return store.jobs(status=None if wanted is None else Status(wanted), limit=limit, offset=offset, **filters)
+    found = (job for job in _pages(store, filters) if getattr(job, wanted))
+    return list(itertools.islice(found, offset, None if limit is None else offset + limit))
+
+
+def _pages(store: SqliteStore, filters: dict[str, Any]) -> Iterator[JobInfo]:
+    """Yield the unstarted jobs: ready and stuck are predicates, by which the store does not list."""
+    for offset in itertools.count(0, _PAGE_OF_STORE):
+        page = store.jobs(status=Status.UNSTARTED, limit=_PAGE_OF_STORE, offset=offset, **filters)
+        yield from page
+        if len(page) < _PAGE_OF_STORE:
+            return
 
 
 def _suggest_type(store: SqliteStore, kind: str) -> None:

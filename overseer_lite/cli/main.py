@@ -43,6 +43,10 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
 _MODULES: Final = {name: module for section in COMMANDS.values() for name, module in section.items()}
 
 
+class _OutputClosedError(Exception):
+    """Whoever read our output went away. No OSError, since click would end on that one with 1: a job failed."""
+
+
 class Program(click.Group):
     """All commands, each imported on use; every error ends as one line and an exit code."""
 
@@ -75,6 +79,15 @@ class Program(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name, found.get_short_help_str(70)) for name, found in commands if found])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command; what it printed has been handed on when this returns."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise _OutputClosedError from error
+        return result
+
     def main(  # type: ignore[override]  # it never returns: every end is an exit code
         self,
         args: Sequence[str] | None = None,
@@ -90,7 +103,6 @@ def _guarded(call: Any) -> int:
     """Return the exit code of a call; whatever it raises is told in one line."""
     try:
         code = call()
-        sys.stdout.flush()
     except OverseerError as error:
         return _end(error.exit_code, str(error), error)
     except click.exceptions.Exit as error:
@@ -102,7 +114,7 @@ def _guarded(call: Any) -> int:
         return _end(error.exit_code, error.format_message(), error)
     except (KeyboardInterrupt, click.Abort) as error:
         return _end(INTERRUPTED, "Stopped.", error)
-    except BrokenPipeError:
+    except _OutputClosedError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         return OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user

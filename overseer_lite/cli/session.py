@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Shorter names for some options.
 _ALIASES: Final = {"heartbeat_interval_s": ["--heartbeat-interval"], "grace_s": ["--grace"]}
+_LOOKED_AT: Final = 5000  # a name is looked for among so many jobs; an id among all
 WORK_SETTINGS: Final = (
     "db",
     "heartbeat_interval_s",
@@ -165,7 +166,7 @@ def find_job(store: SqliteStore, given: str, run: str | None = None) -> JobInfo:
     if info is None and run is not None:
         info = store.job_info(f"{run}/{given}")
     if info is None:
-        alike = [job for job in store.jobs(text=given, run=run) if job.name == given]
+        alike = [job for job in store.jobs(text=given, run=run, limit=_LOOKED_AT) if job.name == given]
         if len(alike) > 1:
             shown = ", ".join(job.id for job in alike[-3:])
             raise InvalidInputError(f"{len(alike)} jobs are named {given!r}, the last of them {shown}. Give an id.")
@@ -182,7 +183,7 @@ def nearest_job(store: SqliteStore, given: str) -> str | None:
     if near is None:
         from overseer_lite.errors import nearest
 
-        near = nearest(given, (job.name for job in store.jobs(limit=5000)))
+        near = nearest(given, (job.name for job in store.jobs(limit=_LOOKED_AT)))
     return near
 
 

@@ -118,11 +118,14 @@ def state(job: JobInfo) -> str:
 
 
 def failure_line(failure: Failure | None) -> str:
-    """Return the last line of a failure, escaped; '' if there is none."""
+    """Return a failure as the last line of a traceback has it, escaped; '' if there is none."""
     if failure is None:
         return ""
     lines = failure.message.strip().splitlines()
-    return escape(lines[-1]) if lines else failure.reason
+    last = lines[-1] if lines else ""
+    if failure.exception and not last.startswith(failure.exception):
+        last = f"{failure.exception}: {last}" if last else failure.exception
+    return escape(last or failure.reason)
 
 
 def job_json(job: JobInfo, *, full: bool = False) -> dict[str, Any]:

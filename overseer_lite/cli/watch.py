@@ -29,12 +29,14 @@ class Event(NamedTuple):
     Attributes:
         word: `started`, `finished`, `failed`, or how else an attempt ended.
         bad: Whether somebody should look at it.
+        at: When, in seconds since 1970; for what the store keeps no time of, when it was seen.
     """
 
     word: str
     job: str
     detail: str = ""
     bad: bool = False
+    at: float = 0.0
 
 
 class _Seen(NamedTuple):
@@ -53,13 +55,13 @@ class Watch:
         self._told: dict[str, int] = {}
         self._next_look = 0.0
         self._next_list = 0.0
-        self._failed = 0
+        self._failed: set[str] = set()
         self._begin()
 
     def _begin(self) -> None:
         """Take in how things stand, so that only what happens from now on is told."""
         self.counts = self._store.counts(self._run)
-        self._failed = self.counts.failed
+        self._failed = {job.id for job in self._failed_jobs()}
         if self.listed:
             for job in self._store.jobs(run=self._run):
                 self._seen[job.id] = _Seen(job.status, job.attempt)
@@ -78,44 +80,47 @@ class Watch:
         before, self.counts = self.counts, self._store.counts(self._run)
         events: list[Event] = []
         if not self.listed:
-            events = self._new_failures()
+            events = self._new_failures() if self.counts != before else []
         elif last or self.counts != before or began >= self._next_list:
             events = self._listed_events()
             self._next_list = began + _RELIST_S
         self._next_look = time.monotonic() + _SHARE * (time.monotonic() - began)
         return events
 
+    def _failed_jobs(self) -> list[JobInfo]:
+        return self._store.jobs(run=self._run, status=Status.FAILED) if self.counts.failed else []
+
     def _new_failures(self) -> list[Event]:
-        if self.counts.failed <= self._failed:
-            self._failed = self.counts.failed
-            return []
-        new = self.counts.failed - self._failed
-        self._failed = self.counts.failed
-        found = [job for job in self._store.jobs(run=self._run, status=Status.FAILED) if job.id not in self._seen]
-        self._seen.update((job.id, _Seen(job.status, job.attempt)) for job in found)
+        failed = self._failed_jobs()
+        new = [job for job in failed if job.id not in self._failed]
+        self._failed = {job.id for job in failed}
+        now_s = time.time()
         told = [
-            Event("failed", job.id, say.failure_line(job.failure), bad=True) for job in found[-new:][:_FAILURES_LISTED]
+            Event("failed", job.id, say.failure_line(job.failure), bad=True, at=now_s) for job in new[:_FAILURES_LISTED]
         ]
-        more = new - len(told)
-        return [*told, Event("failed", f"and {more:,} more", bad=True)] if more > 0 else told
+        more = len(new) - len(told)
+        return [*told, Event("failed", f"and {more:,} more", bad=True, at=now_s)] if more else told
 
     def _listed_events(self) -> list[Event]:
         ended: list[Event] = []
         started: list[Event] = []
+        now_s = time.time()
         for job in self._store.jobs(run=self._run):
             before = self._seen.get(job.id, _Seen(Status.UNSTARTED, 0))
             now = _Seen(job.status, job.attempt)
             if now == before and job.id in self._seen:
                 continue
             self._seen[job.id] = now
+            if job.status is Status.FAILED:
+                self._failed.add(job.id)  # told here: not again should handlers make the run a large one
             ended += self._endings(job)
             if job.status is Status.STARTED and (before.status is not Status.STARTED or now.attempt != before.attempt):
                 again = f"attempt {job.attempt}" if job.attempt > 1 else ""
-                started.append(Event("started", job.id, again))
+                started.append(Event("started", job.id, again, at=now_s))
             if job.status is Status.ABORTED and before.status is not Status.ABORTED and not self._told_of(job):
-                ended.append(Event("aborted", job.id, say.failure_line(job.failure), bad=True))
+                ended.append(Event("aborted", job.id, say.failure_line(job.failure), bad=True, at=now_s))
                 self._told[job.id] = job.attempt
-        return ended + started
+        return sorted(ended, key=lambda event: event.at) + started
 
     def _told_of(self, job: JobInfo) -> bool:
         """Return whether the end of its last attempt has been told, and with it that the job is aborted."""
@@ -145,5 +150,6 @@ class Watch:
                 words += [message] if message else []
                 if last and job.status is Status.UNSTARTED:
                     words.append(f"again in {say.duration(job.due_in_s)}" if job.due_in_s else "to be run again")
-            events.append(Event(word, job.id, ", ".join(words), bad=each.outcome is not Outcome.FINISHED))
+            bad = each.outcome is not Outcome.FINISHED
+            events.append(Event(word, job.id, ", ".join(words), bad, each.ended_at))
         return events

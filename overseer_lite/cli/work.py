@@ -31,7 +31,8 @@ _FAILURES_SHOWN: Final = 10
 _UNFINISHED_NAMED: Final = 3
 
 
-def _cpus() -> int:
+def cpus_allowed() -> int:
+    """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -149,10 +150,19 @@ def run(
         described.app,
         graph.id,
         number,
+        again=_again(given, graph.id, has_args=args_json is not None),
         timeout_s=timeout_s,
         stop_on_failure=stop_on_failure,
         as_json=as_json,
     )
+
+
+def _again(given: str | None, run: str, *, has_args: bool) -> str:
+    """Return the command that continues the run; args may be secret, and are not repeated."""
+    words = ["overseer-lite", "run", *([] if given is None else [given])]
+    if session().settings.origin("db").startswith("option"):
+        words += ["--db", session().settings.db]
+    return " ".join(map(_quoted, [*words, "--id", run])) + (" --args (the same)" if has_args else "")
 
 
 def _unfinished(store: SqliteStore) -> list[str]:
@@ -188,43 +198,66 @@ def carry_out(
     run: str,
     number: int | None,
     *,
+    again: str,
     timeout_s: float | None = None,
     stop_on_failure: bool = False,
     as_json: bool = False,
 ) -> int:
     """Work on a run until it has ended or is stopped, telling what happens; return the exit code."""
-    from overseer_lite.cli.live import open_view
+    began = time.monotonic()
+    code, lost = 0, None
+    counts = store.counts(run)
+    if counts.started or counts.unstarted > counts.stuck:
+        code, lost = _supervise(
+            store, app, run, number, timeout_s=timeout_s, stop_on_failure=stop_on_failure, to_stderr=as_json
+        )
+        counts = store.counts(run)
+    code = code or counts.exit_code
+    took_s = time.monotonic() - began
+    if as_json:
+        failed = [say.job_json(job) for job in _ended_badly(store, run)]
+        seconds = round(took_s, 3)
+        say.print_json({"run": run, "exit_code": code, "jobs": counts._asdict(), "seconds": seconds, "failed": failed})
+    else:
+        print_summary(store, run, counts, code, took_s, again)
+    if lost is not None:
+        raise lost
+    return code
+
+
+def _supervise(
+    store: SqliteStore,
+    app: str,
+    run: str,
+    number: int | None,
+    *,
+    timeout_s: float | None,
+    stop_on_failure: bool,
+    to_stderr: bool,
+) -> tuple[int, OverseerError | None]:
+    """Return the exit code, and the error that ended it, which is raised only after the summary."""
+    from overseer_lite.cli.live import open_view, patient
     from overseer_lite.supervisor import Plan, supervise
 
+    view = open_view(store, run, color=session().settings.color, to_stderr=to_stderr)
     plan = Plan(
         store.path,
         app,
-        number or _cpus(),
+        number or cpus_allowed(),
         run=run,
         drain=True,
         stop_on_failure=stop_on_failure,
         timeout_s=timeout_s,
         settings=session().settings,
+        log_level="WARNING",
+        log_file=view.log_file,
     )
-    began = time.monotonic()
-    view = open_view(store, run, color=session().settings.color, to_stderr=as_json)
-    lost: OverseerError | None = None
     try:
-        code = supervise(plan, view.tick)
+        return supervise(plan, patient(view.tick)), None
     except OverseerError as error:
-        code, lost = error.exit_code, error
+        return error.exit_code, error
     finally:
         _close(view)
-    counts = store.counts(run)
-    code = code or counts.exit_code
-    summary = {"run": run, "exit_code": code, "jobs": counts._asdict(), "seconds": round(time.monotonic() - began, 3)}
-    if as_json:
-        say.print_json({**summary, "failed": [say.job_json(job) for job in _ended_badly(store, run)]})
-    else:
-        print_summary(store, run, counts, code, time.monotonic() - began)
-    if lost is not None:
-        raise lost
-    return code
 
 
 def _close(view: View) -> None:
@@ -234,7 +267,7 @@ def _close(view: View) -> None:
         view.close()
 
 
-def print_summary(store: SqliteStore, run: str, counts: Counts, code: int, took_s: float) -> None:
+def print_summary(store: SqliteStore, run: str, counts: Counts, code: int, took_s: float, again: str) -> None:
     """Print how a run ended: counts, what failed and how to see more, how to go on."""
     if counts.failed or counts.aborted:
         click.echo("")
@@ -244,11 +277,10 @@ def print_summary(store: SqliteStore, run: str, counts: Counts, code: int, took_
     click.echo("")
     click.echo(f"{_ending(code)} in {say.duration(took_s)}: {say.counts_line(counts)}")
     click.echo(f"run {say.escape(run)} in {store.path}")
-    how = f"overseer-lite run --id {_quoted(run)}"
     if counts.failed or counts.aborted:
-        click.echo(f"to try the failed jobs again: {how} --retry")
+        click.echo(f"to try the failed jobs again: {again} --retry")
     elif counts.started or counts.unstarted:
-        click.echo(f"to go on: {how}")
+        click.echo(f"to go on: {again}")
 
 
 def _print_failures(jobs: list[JobInfo]) -> None:
@@ -300,7 +332,9 @@ def worker(given: str | None, number: int | None, types: str | None, drain: bool
     store = session().store()
     store.install()
     configure("INFO", "supervisor", sys.stderr)
-    plan = Plan(store.path, described.app, number or _cpus(), types=chosen, drain=drain, settings=session().settings)
+    plan = Plan(
+        store.path, described.app, number or cpus_allowed(), types=chosen, drain=drain, settings=session().settings
+    )
     return supervise(plan)
 
 

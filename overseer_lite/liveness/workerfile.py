@@ -363,7 +363,7 @@ def _allocate(fd: int) -> None:
 
 
 def _header(*, store_uuid: str, worker_id: str, identity: Identity, now_us: int) -> bytearray:
-    page = bytearray(_FILE_BYTES)
+    page = bytearray(_HEADER_BYTES)
     _INT64.pack_into(page, _BEAT_AT, now_us)
     for name, text in (("store_uuid", store_uuid), ("worker_id", worker_id), ("identity", identity.to_text())):
         page[_TEXTS[name][0] : sum(_TEXTS[name])] = _text(name, text)

@@ -6,7 +6,7 @@ not begun; it outlives none of what it started. See `protocol` for what passes b
 
 from __future__ import annotations
 
-from overseer_lite.runner.process import AppDescription, Dead, ProcessRunner, Spec, inspect_app
+from overseer_lite.runner.process import AppDescription, Dead, Inspection, ProcessRunner, Spec, inspect_app
 from overseer_lite.runner.protocol import Ended
 
-__all__ = ["AppDescription", "Dead", "Ended", "ProcessRunner", "Spec", "inspect_app"]
+__all__ = ["AppDescription", "Dead", "Ended", "Inspection", "ProcessRunner", "Spec", "inspect_app"]

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from overseer_lite.job import ReservedJob
 
+_CANCEL_S: Final = 1.0
+
 #: Who is told of failures, by setting; imported only if that setting is given.
 _OBSERVERS: Final = {"sentry": "overseer_lite.observe.sentry:observer"}
 
@@ -63,18 +65,20 @@ class _Loop:
             self._runner = asyncio.Runner()
         return self._runner.run(coroutine)
 
-    def clear(self) -> None:
-        """Cancel what a handler left running in the loop."""
+    def clear(self) -> int:
+        """Cancel what a handler left running in the loop; return how many tasks would not go."""
         if self._runner is None:
-            return
+            return 0
         import asyncio
 
         loop = self._runner.get_loop()
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if not left:
+            return 0
+        _done, stubborn = loop.run_until_complete(asyncio.wait(left, timeout=_CANCEL_S))
+        return len(stubborn)
 
     def close(self) -> None:
         if self._runner is not None:
@@ -97,6 +101,7 @@ class _Runner:
         self._clock = open_clock() if os.environ.get(CLOCK_VARIABLE) else SystemClock()
         self._poll = select.poll()
         self._poll.register(TOKENS_FD, select.POLLIN)
+        self._output = os.dup(1)  # not inherited
 
     def run(self) -> None:
         """Run jobs until the worker closes the tokens."""
@@ -136,17 +141,16 @@ class _Runner:
 
     def _run(self, token: int, slot: int, reserved: ReservedJob) -> None:
         threads = set(threading.enumerate())
-        self._steps.begin(slot, self._clock.read().boottime_us, os.fstat(1).st_size)
+        self._steps.begin(slot, self._clock.read().boottime_us, self._output_bytes())
         failpoints.hit("runner.begun")
         ending = self._execute(slot, reserved)
         _flush()
         failpoints.hit("runner.ended")
-        self._steps.end(slot, self._clock.read().boottime_us, os.fstat(1).st_size)
+        self._steps.end(slot, self._clock.read().boottime_us, self._output_bytes())
         failpoints.hit("runner.marked_ended")
         strays = 0
         if ending.outcome is not Outcome.FINISHED:
-            self._loop.clear()
-            strays = len(set(threading.enumerate()) - threads)
+            strays = self._loop.clear() + len(set(threading.enumerate()) - threads)
         ended = Ended(
             token,
             ending.outcome,
@@ -159,6 +163,10 @@ class _Runner:
         )
         self._control.sendall(frame("ended", ended_body(ended)))
         failpoints.hit("runner.sent")
+
+    def _output_bytes(self) -> int:
+        """Return the size of our output file, by a descriptor of our own: a handler may have put another behind 1."""
+        return os.fstat(self._output).st_size
 
     def _execute(self, slot: int, reserved: ReservedJob) -> Ending:
         handler = self._app.handlers.get(reserved.type)
@@ -185,7 +193,7 @@ def _observer(config: dict[str, Any]) -> Any:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a handler may have closed them; then nothing is left to flush
+        with contextlib.suppress(Exception):  # a handler may have closed or replaced them: what it did is its own loss
             stream.flush()
 
 
@@ -236,6 +244,7 @@ def _say_trouble(control: socket.socket, message: str, lasting: bool) -> None:
 def inspect(config: dict[str, Any]) -> None:
     """Be asked about an app: write its types, options and if wanted its graph as one JSON document to CONTROL_FD."""
     answer: dict[str, Any]
+    os.set_inheritable(CONTROL_FD, False)
     try:
         app = load_app(config["app"])
         answer = {"app_file": app.file, "types": describe(app.handlers), "graph": None}
@@ -268,7 +277,8 @@ def main(arguments: list[str]) -> None:
     """Start as the process that `runner.process` or `runner.inspect` spawned; the one argument is JSON."""
     config = json.loads(arguments[0])
     die_with_parent(config["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to understand
+    # Ctrl-C is the supervisor's to understand. Not SIG_IGN: the programs that a handler starts would inherit that.
+    signal.signal(signal.SIGINT, lambda _signum, _frame: None)
     failpoints.load("runner")
     _prepare_streams()
     if config["verb"] == "inspect":

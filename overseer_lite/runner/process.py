@@ -30,13 +30,14 @@ from overseer_lite.runner.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from overseer_lite.job import ReservedJob
     from overseer_lite.liveness.workerfile import WorkerFile
 
 _TAIL_BYTES: Final = 64 * 1024
 _OUTPUT_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_FLOOD_BYTES: Final = 1024 * 1024
 _PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BOOT: Final = (
     "import sys\n"
@@ -76,12 +77,14 @@ class Dead(NamedTuple):
         handed_back: Tokens that nobody read: those jobs never began.
         exit: How it ended.
         cleared: The proof.
+        misdeed: What it did to its channel, where that is why it had to be killed; '' else.
     """
 
     ended: Sequence[Ended]
     handed_back: Sequence[int]
     exit: Exit
     cleared: Cleared
+    misdeed: str = ""
 
 
 class ProcessRunner:
@@ -98,8 +101,11 @@ class ProcessRunner:
         self._frames = Frames()
         self._ended: list[Ended] = []
         self._at_end = False
+        self._buried: Dead | None = None
         self.garbled = False
         self._payloads: dict[int, str] = {}
+        self._output_seen = 0
+        self.floods = False  # its output has grown fast since it was last looked at
         self.output_path = os.path.join(spec.state_directory, "output", f"{spec.worker}.{generation}")
         self._output = os.open(
             self.output_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -245,8 +251,11 @@ class ProcessRunner:
         The file is written in append mode, so what comes next goes on at its new end.
         """
         size = os.fstat(self._output).st_size
+        self.floods = size - self._output_seen > _FLOOD_BYTES
+        self._output_seen = size
         if size > _OUTPUT_LIMIT_BYTES or (not busy and size > _OUTPUT_LIMIT_BYTES // 4):
             os.ftruncate(self._output, 0)
+            self._output_seen = 0
             return busy
         return False
 
@@ -280,24 +289,46 @@ class ProcessRunner:
     def bury(self, timeout_s: float = 10.0) -> Dead:
         """Prove the runner's tree gone, killing what is left of it, and return all that is still to be known of it.
 
-        Its reports are read to the end first, so that what it finished counts as finished.
+        Its reports are read to the end first, so that what it finished counts as finished. Once that is done, asking
+        again gives the same answer: the pid may be a stranger's by then.
         """
+        if self._buried is not None:
+            return self._buried
+        closed = self._at_end and self.child.exited() is None
         self.child.signal(9)
         cleared = clear(self._tree(), free=self._channel_ended, timeout_s=timeout_s)
         ended = self.receive()
         handed_back = self.take_back()
-        return Dead(ended, handed_back, self.child.reap() if cleared.done else Exit(None, None), cleared)
+        if not cleared.done:
+            return Dead(ended, handed_back, Exit(None, None), cleared)
+        self._buried = Dead(ended, handed_back, self.child.reap(), cleared, self._misdeed(closed))
+        return self._buried
 
-    def finish(self, timeout_s: float) -> None:
-        """Let the runner end by itself, its context left in order: no more tokens will come. Then `bury` it."""
+    def _misdeed(self, closed: bool) -> str:
+        """Return what the runner did to its channel, if that is why it had to be killed."""
+        if self.garbled:
+            return "wrote nonsense into the channel to its worker and was killed"
+        return "closed the channel to its worker and was killed" if closed else ""
+
+    @property
+    def buried(self) -> bool:
+        """Whether it is proved gone."""
+        return self._buried is not None
+
+    def finish(self, timeout_s: float, hurry: Callable[[], bool] = bool) -> None:
+        """Let the runner end by itself, its context left in order: no more tokens will come. Then `bury` it.
+
+        Args:
+            hurry: Asked now and then: whether not to wait any longer.
+        """
         if self._tokens_write >= 0:
             os.close(self._tokens_write)
             self._tokens_write = -1
         deadline = time.monotonic() + timeout_s
-        while self.child.exited() is None and (left_s := deadline - time.monotonic()) > 0:
+        while self.child.exited() is None and (left_s := deadline - time.monotonic()) > 0 and not hurry():
             self._ended += self.receive()
             if self.child.pidfd is not None:
-                select.select([self.child.pidfd], [], [], min(left_s, 0.5))
+                select.select([self.child.pidfd], [], [], min(left_s, 0.1))
             else:
                 time.sleep(0.01)
 
@@ -330,6 +361,101 @@ class AppDescription(NamedTuple):
     graph: Any = None
 
 
+class Inspection:
+    """A short-lived process that is asked about an app; whoever started it waits on `fileno`, then asks `answer`.
+
+    Args:
+        args: For the app's graph.
+        graph: Whether the graph is asked for as well.
+        id: The run's id.
+    """
+
+    def __init__(
+        self, app: str, *, args: dict[str, Any] | None = None, graph: bool = False, id: str | None = None
+    ) -> None:
+        self._app = app
+        self._cookie = f"inspection-{os.urandom(8).hex()}"
+        self._data = bytearray()
+        self._read, write = os.pipe()
+        os.set_blocking(self._read, False)
+        config = {"verb": "inspect", "app": app, "parent": os.getpid(), "args": args, "graph": graph, "id": id}
+        try:
+            self.child = spawn(
+                child_argv(config),
+                env={**os.environ, COOKIE_VARIABLE: self._cookie},
+                descriptors={CONTROL_FD: write},
+                stdout=2,
+                stderr=2,
+            )
+        except BaseException:
+            os.close(self._read)
+            raise
+        finally:
+            os.close(write)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on; somebody whom the app started may keep it from ending, so look now and then."""
+        return self._read
+
+    def answer(self) -> AppDescription | None:
+        """Return the answer, None if there is none yet; nothing of the process is left when there is one.
+
+        Raises:
+            InvalidInputError: The app, or its graph, cannot be used; one line that says where and why.
+        """
+        dead = self.child.exited() is not None  # looked at first: what it wrote before is in the pipe
+        if not self._read_to_end() and not dead:
+            return None
+        if not self._data:
+            self._wait_exit(1.0)
+        exit_ = self.close()
+        if not self._data:
+            how = f"signal {exit_.signal}" if exit_.signal else f"exit code {exit_.code}"
+            raise InvalidInputError(
+                f"Cannot use app {self._app!r}: importing it ended its process ({how}). Correct the code."
+            )
+        return _description(self._app, json.loads(self._data.decode("utf-8", "surrogatepass")))
+
+    def _read_to_end(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._read, 1 << 16):
+                self._data += data
+            return True
+        return False
+
+    def _wait_exit(self, timeout_s: float) -> None:
+        """Give a process that closed its channel the time to say how it ends."""
+        deadline = time.monotonic() + timeout_s
+        while self.child.exited() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until there may be an answer; False when the time is up."""
+        watched = [self._read] if self.child.pidfd is None else [self._read, self.child.pidfd]
+        return bool(select.select(watched, [], [], timeout_s)[0])
+
+    def close(self) -> Exit:
+        """Kill the process, if it lives, and all that it started."""
+        if self._read >= 0:
+            os.close(self._read)
+            self._read = -1
+            exit_ = self.child.exited()
+            self.child.signal(9)
+            clear(Tree(groups=frozenset({self.child.pid}), cookie=self._cookie), free=lambda: True)
+            self._exit = exit_ or self.child.reap()
+            self.child.reap()
+        return self._exit
+
+
+def _description(app: str, answer: dict[str, Any]) -> AppDescription:
+    from overseer_lite.graph import from_json
+
+    if "error" in answer:
+        raise InvalidInputError(answer["error"])
+    found = from_json(answer["graph"]) if answer["graph"] is not None else None
+    return AppDescription(app, answer["app_file"], options_from(answer["types"]), found)
+
+
 def inspect_app(
     app: str, *, args: dict[str, Any] | None = None, graph: bool = False, id: str | None = None
 ) -> AppDescription:
@@ -338,22 +464,12 @@ def inspect_app(
     Raises:
         InvalidInputError: The app, or its graph, cannot be used; one line that says where and why.
     """
-    from overseer_lite.graph import from_json
-
-    config = {"verb": "inspect", "app": app, "parent": os.getpid(), "args": args, "graph": graph, "id": id}
-    read_end, write_end = os.pipe()
+    inspection = Inspection(app, args=args, graph=graph, id=id)
     try:
-        child = spawn(child_argv(config), env=dict(os.environ), descriptors={CONTROL_FD: write_end}, stdout=2, stderr=2)
+        while True:
+            inspection.wait()
+            answer = inspection.answer()
+            if answer is not None:
+                return answer
     finally:
-        os.close(write_end)
-    with os.fdopen(read_end, encoding="utf-8", errors="surrogatepass") as file:
-        text = file.read()
-    exit_ = child.reap()
-    if not text:
-        how = f"signal {exit_.signal}" if exit_.signal else f"exit code {exit_.code}"
-        raise InvalidInputError(f"Cannot use app {app!r}: importing it ended its process ({how}). Correct the code.")
-    answer = json.loads(text)
-    if "error" in answer:
-        raise InvalidInputError(answer["error"])
-    found = from_json(answer["graph"]) if answer["graph"] is not None else None
-    return AppDescription(app, answer["app_file"], options_from(answer["types"]), found)
+        inspection.close()

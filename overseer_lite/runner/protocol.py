@@ -4,7 +4,7 @@ Three channels, none of which ever blocks the worker:
 
     tokens    a pipe of 8-byte numbers, one a job. Both hold its reading end: whoever reads a job's token has the job.
               So a job that is taken back while the runner begins it is decided by the kernel, not by luck.
-    control   a stream of frames (length, JSON). To the runner: what to run. From it: hello, how attempts ended.
+    control   a stream of frames (mark, length, JSON). To the runner: what to run. From it: hello, how attempts ended.
               Its end of file is the runner's death certificate: a forked child that has not exec'd yet holds it open.
     steps     the worker's file, mapped by both (see `liveness.workerfile`): reserved, begun, ended. Read after a death.
 
@@ -28,7 +28,8 @@ TOKENS_FD: Final = 4
 STEPS_FD: Final = 5
 
 TOKEN: Final = struct.Struct("=q")
-_LENGTH: Final = struct.Struct("=I")
+_HEAD: Final = struct.Struct("=4sI")
+_MARK: Final = b"ovl\1"
 _LARGEST_INLINE: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
 
@@ -81,7 +82,7 @@ class AppTrouble(NamedTuple):
 def frame(kind: str, body: Any) -> bytes:
     """Return one message as it travels."""
     text = json.dumps([kind, body], ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return _LENGTH.pack(len(text)) + text
+    return _HEAD.pack(_MARK, len(text)) + text
 
 
 class Frames:
@@ -93,15 +94,21 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[str, Any]]:
-        """Take in bytes; return the messages they complete."""
+        """Take in bytes; return the messages they complete.
+
+        Raises:
+            ValueError: They are no frames: somebody else wrote into the channel.
+        """
         self._buffer += data
         messages = []
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            if len(self._buffer) < _LENGTH.size + length:
+        while len(self._buffer) >= _HEAD.size:
+            mark, length = _HEAD.unpack_from(self._buffer)
+            if mark != _MARK:
+                raise ValueError("these bytes begin no frame")
+            if len(self._buffer) < _HEAD.size + length:
                 break
-            kind, body = json.loads(bytes(self._buffer[_LENGTH.size : _LENGTH.size + length]))
-            del self._buffer[: _LENGTH.size + length]
+            kind, body = json.loads(bytes(self._buffer[_HEAD.size : _HEAD.size + length]))
+            del self._buffer[: _HEAD.size + length]
             messages.append((kind, body))
         return messages
 

@@ -11,7 +11,8 @@ import errno
 import os
 import time
 from importlib.resources import files as package_files
-from typing import TYPE_CHECKING, Any, Final
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from overseer_lite import failpoints
 from overseer_lite.errors import (
@@ -33,7 +34,26 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
 SCHEMA_VERSION: Final = 1
 BUSY_MS: Final = 250
-WAL_LIMIT_BYTES: Final = 32 * 1024 * 1024
+_READ_TIMEOUT_S: Final = 5.0
+_MAGIC: Final = b"SQLite format 3\0"
+_RESTORE: Final = "Restore a backup; see `overseer-lite doctor`"
+
+SYNCHRONOUS_FULL: Final = "PRAGMA synchronous = FULL"
+SYNCHRONOUS_NORMAL: Final = "PRAGMA synchronous = NORMAL"
+#: What every connection is told, beside how it syncs.
+_SETTINGS: Final = (
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA journal_size_limit = 33554432",  # the log is cut to 32 MiB when it begins anew
+    "PRAGMA wal_autocheckpoint = 1000",  # within COMMIT, so behind the gate
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA mmap_size = 0",  # the WAL-reset race aside, a mapped file turns an I/O error into SIGBUS
+)
+#: What reading a damaged file may raise, beside the engine's own errors.
+_NONSENSE: Final = (ValueError, TypeError, LookupError, AssertionError, RecursionError, OverflowError)
+
+#: Connections of a parent process, found in its fork: closed by neither, since closing would touch the parent's locks.
+_carried_over: list[engine.Connection] = []
 
 Row = tuple[Any, ...]
 
@@ -56,22 +76,48 @@ SQL: Final = _load_queries()
 
 
 class Database:
-    """A store's file as one process sees it. Not for two threads at once; not across a fork."""
+    """A store's file as one process sees it. Not for two threads at once; not across a fork.
+
+    Args:
+        path: The file, links followed.
+        durability: `full` or `normal`.
+        timeout_s: How long a write may wait for the gate.
+        older: Open a file of an older schema too: for its migration, and nothing else.
+
+    Attributes:
+        generation: Grows whenever what was learnt from the file may no longer be so: at each opening, and after each
+            transaction that was not committed. Whoever caches what the file says compares it.
+    """
 
     def __init__(
-        self, path: str, *, durability: str = "full", timeout_s: float = 60.0, unsafe_filesystem: bool = False
+        self,
+        path: str,
+        *,
+        durability: str = "full",
+        timeout_s: float = 60.0,
+        unsafe_filesystem: bool = False,
+        older: bool = False,
     ) -> None:
         self.path = path
         self.state = files.state_directory(path)
         self.timeout_s = timeout_s
-        self.generation = 0  # counts openings: whoever caches what the file says compares it
-        self._synchronous = "FULL" if durability == "full" else "NORMAL"
+        self.generation = 0
+        self._synchronous = SYNCHRONOUS_FULL if durability == "full" else SYNCHRONOUS_NORMAL
         self._unsafe_filesystem = unsafe_filesystem
+        self._oldest = 0 if older else SCHEMA_VERSION
         self._connection: engine.Connection | None = None
         self._gate: Gate | None = None
         self._pid = os.getpid()
-        self._file: files.FileIdentity | None = None
-        self._wal: files.FileIdentity | None = None
+        self._first: files.FileIdentity | None = None
+        self._places: dict[str, files.FileIdentity] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # ---- opening and closing
 
@@ -86,92 +132,188 @@ class Database:
     def identity(self) -> files.FileIdentity:
         """Which file this is; opens the store if need be."""
         self.open()
-        assert self._file is not None
-        return self._file
+        return self._places[self.path]
 
     def open(self) -> engine.Connection:
-        """Return the connection, opened and checked if it is not."""
+        """Return the connection, opened and checked if it is not.
+
+        Raises:
+            StoreMissingError: There is no store.
+            UnusableStoreError: There is something else, or something damaged; nothing was written.
+            StoreUnavailableError: It cannot be opened now.
+            StoreError: It was opened in another process, of which this one is a fork.
+        """
         if self._connection is None:
-            self._connection = self._connect()
-            self.generation += 1
-        elif self._pid != os.getpid():
+            return self._open_patiently()
+        if self._pid != os.getpid():
             raise StoreError(
                 f"The store {self.path} was opened in process {self._pid} and is used in its fork {os.getpid()}. "
                 "Open it again there; a connection carried over a fork corrupts the file."
             )
         return self._connection
 
+    def _open_patiently(self) -> engine.Connection:
+        deadline = time.monotonic() + min(self.timeout_s, _READ_TIMEOUT_S)
+        while True:
+            try:
+                connection = self._connect()
+            except StoreBusyError:  # somebody outside the gate, or the log is being recovered after a power loss
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                self.generation += 1
+                return connection
+
     def _connect(self) -> engine.Connection:
         engine.check()
         files.check_file(self.path)
         files.check_filesystem(self.path, unsafe_allowed=self._unsafe_filesystem)
-        files.make_state_directory(self.path)
-        self._pid = os.getpid()
-        self._file = files.FileIdentity.of(self.path)
-        if self._gate is None:
-            self._gate = Gate(os.path.join(self.state, "gate"))
         try:
-            connection = engine.Connection(self.path, engine.OPEN_READWRITE)
-            connection.set_busy_timeout(BUSY_MS)
-            connection.config(engine.NO_CHECKPOINT_ON_CLOSE, 1)
-            self._check_content(connection)
-            for pragma in (
-                f"synchronous = {self._synchronous}",
-                "trusted_schema = OFF",
-                f"journal_size_limit = {WAL_LIMIT_BYTES}",
-                "wal_autocheckpoint = 1000",
-                "temp_store = MEMORY",
-                "mmap_size = 0",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
+            self._check_header()
+            files.make_state_directory(self.path)  # only now: beside a stranger's file nothing is made
+            self._open_gate()
+            self._places = {self.path: self._identity_of(self.path)}
+            self._check_same_file()
+            connection = self._connection = engine.Connection(self.path, engine.OPEN_READWRITE | engine.OPEN_NOFOLLOW)
         except engine.Error as error:
             raise self._translate(error) from error
-        self._wal = None
+        try:
+            self._prepare(connection)
+        except engine.Error as error:
+            raise self._failed(error) from error
+        except BaseException:
+            self.drop()
+            raise
         return connection
 
-    def _check_content(self, connection: engine.Connection) -> None:
-        application = _scalar(connection, "PRAGMA application_id")
-        if application != APPLICATION_ID:
+    def _check_same_file(self) -> None:
+        """An opening after an error must find the file of the first one; `close` forgets which that was."""
+        if self._first is None:
+            self._first = self._places[self.path]
+        elif self._first != self._places[self.path]:
+            raise self._replaced(self.path, "was replaced by another file")
+
+    def _check_header(self) -> None:
+        """Refuse what is no store of ours, before the engine opens it: it would make a log beside it, or play one back."""
+        header = engine.read_header(self.path)
+        if len(header) < 100 or not header.startswith(_MAGIC):
+            raise UnusableStoreError(self.path, "it is not a SQLite database", "Name another store")
+        if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
             raise UnusableStoreError(self.path, "it is a SQLite database of something else", "Name another store")
-        version = _scalar(connection, "PRAGMA user_version")
+        self._check_version(int.from_bytes(header[60:64], "big"), oldest=0)
+
+    def _check_version(self, version: int, *, oldest: int) -> None:
         if version > SCHEMA_VERSION:
             raise UnusableStoreError(
                 self.path,
                 f"its schema is version {version}, this overseer_lite knows {SCHEMA_VERSION}",
                 "Upgrade overseer_lite, or use another store",
             )
+        if version < oldest:
+            raise UnusableStoreError(
+                self.path,
+                f"its schema is version {version}, this overseer_lite needs {oldest}",
+                "`overseer-lite worker`, `run` or `submit` migrates it, after a backup" if version > 0 else _RESTORE,
+            )
+
+    def _open_gate(self) -> None:
+        if self._gate is not None and self._pid != os.getpid():
+            self._gate.close()  # a fork's copy of the descriptor: parent and fork would hold the lock at the same time
+            self._gate = None
+        if self._gate is None:
+            self._gate = Gate(os.path.join(self.state, "gate"), self.path)
+        self._pid = os.getpid()
+
+    def _prepare(self, connection: engine.Connection) -> None:
+        connection.set_busy_timeout(BUSY_MS)
+        connection.config(engine.NO_CHECKPOINT_ON_CLOSE, 1)
+        self._check_version(
+            _scalar(connection, "PRAGMA user_version"), oldest=self._oldest
+        )  # the log may have a newer one
         if _scalar(connection, "PRAGMA journal_mode") != "wal":
-            _scalar(connection, "PRAGMA journal_mode = wal")
+            self._put_back_wal(connection)
+        for statement in (self._synchronous, *_SETTINGS):
+            connection.execute(statement)
+        for companion in (self.path + "-wal", self.path + "-shm"):
+            self._places[companion] = self._identity_of(companion)
+        assert self._gate is not None
+        self._places[self._gate.path] = self._gate.identity
+        self.check_in_place()
+
+    def _put_back_wal(self, connection: engine.Connection) -> None:
+        """Somebody has switched the file to another journal mode, in which readers and writers stop each other."""
+        assert self._gate is not None
+        self._gate.acquire(self.timeout_s)
+        try:
+            mode = _scalar(connection, "PRAGMA journal_mode = wal")
+        finally:
+            self._gate.release()
+        if mode != "wal":
+            raise StoreUnavailableError(self.path, f"its journal mode is {mode!r} and cannot be put back to 'wal' now")
+        _scalar(connection, "PRAGMA user_version")  # a read: it makes the log and its index
+
+    def _identity_of(self, path: str) -> files.FileIdentity:
+        found = files.FileIdentity.of(path)
+        if found is None:
+            raise self._replaced(path)
+        return found
 
     def drop(self) -> None:
         """Close the connection; the next use opens another. The gate stays open."""
         connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            try:
-                connection.close()
-            except engine.Error:
-                # A connection that met an I/O error may fail to close as well; it is of no use either way, and the
-                # error that led here is being raised.
-                return
+        self.generation += 1
+        if connection is None:
+            return
+        if self._pid != os.getpid():
+            _carried_over.append(connection)
+            return
+        try:
+            connection.close()
+        except engine.Error:
+            # A connection that met an I/O error may fail to close as well; it is of no use either way, and the
+            # error that led here is being raised.
+            return
 
     def close(self) -> None:
         """Let go of the file and the gate."""
         self.drop()
+        self._first = None
         if self._gate is not None and self._pid == os.getpid():
             self._gate.close()
             self._gate = None
 
     def check_in_place(self) -> None:
-        """Make sure that the path still names the file that is open, and its log.
+        """Make sure that the path still names the file that is open, and its companions those that are.
 
         Raises:
-            StoreReplacedError: It does not; what would be written would go nowhere.
+            StoreReplacedError: They do not; what would be written would go nowhere.
+            StoreUnavailableError: It cannot be told now.
         """
-        now = files.FileIdentity.of(self.path)
-        if now != self._file:
-            raise StoreReplacedError(self.path, "was removed" if now is None else "was replaced by another file")
-        if self._wal is not None and files.FileIdentity.of(self.path + "-wal") != self._wal:
-            raise StoreReplacedError(self.path, "lost its -wal file")
+        try:
+            for path, (device, inode) in self._places.items():
+                found = os.stat(path)
+                if found.st_ino != inode or found.st_dev != device:
+                    raise self._replaced(path, "was replaced by another file")
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._replaced(path) from None
+        except OSError as error:
+            raise StoreUnavailableError(self.path, error.strerror or str(error)) from error
+
+    def _replaced(self, path: str, how: str = "was removed") -> StoreReplacedError:
+        if path == self.path:
+            return StoreReplacedError(self.path, how)
+        return StoreReplacedError(self.path, f"lost its companion {path}")
+
+    def version(self) -> int:
+        """Return the version of the file's schema."""
+        return int(_scalar(self.open(), "PRAGMA user_version"))
+
+    def wal_bytes(self) -> int:
+        """Return how large the log is."""
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except FileNotFoundError:
+            return 0
 
     # ---- transactions
 
@@ -199,40 +341,50 @@ class Database:
         self._connection.execute(SQL[name], arguments)
         return self._connection.changes()
 
+    def _release(self) -> None:
+        if self._gate is not None:
+            self._gate.release()
+
     def many(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a named statement once for each row; the rows are streamed."""
         assert self._connection is not None
         self._connection.executemany(SQL[name], rows)
 
-    def checkpoint(self, *, truncate: bool = False) -> tuple[int, int]:
-        """Move the log into the file, under the gate; return its frames and how many of them were moved.
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Move the log into the file, under the gate, and cut the log to nothing if asked to.
+
+        Returns:
+            False if a reader holds some of it back; what could be moved was, and trying again later is right.
 
         Raises:
             StoreUnavailableError: It could not be done now.
         """
         connection = self.open()
-        self.gate.acquire(self.timeout_s)
+        gate = self.gate
+        gate.acquire(self.timeout_s)
         try:
+            self.check_in_place()
             failpoints.hit("checkpoint.before")
             mode = engine.CHECKPOINT_TRUNCATE if truncate else engine.CHECKPOINT_PASSIVE
-            done = connection.wal_checkpoint(mode=mode)
+            frames, moved = connection.wal_checkpoint(mode=mode)
             failpoints.hit("checkpoint.after")
+        except engine.BusyError:
+            return False
         except engine.Error as error:
             raise self._failed(error) from error
         finally:
-            self.gate.release()
-        return done
+            gate.release()
+        return frames == moved
 
     # ---- errors
 
     def _failed(self, error: engine.Error) -> StoreError:
+        """Return what an engine's error means for us; the connection is dropped, with whatever it had begun."""
         translated = self._translate(error)
-        if not isinstance(translated, StoreBusyError):
-            self.drop()
+        self.drop()
         return translated
 
     def _translate(self, error: engine.Error) -> StoreError:
-        """Return what an engine's error means for us."""
         if isinstance(error, engine.BusyError | engine.LockedError):
             return StoreBusyError(self.path, BUSY_MS / 1000, "a process outside the gate")
         if isinstance(error, engine.FullError):
@@ -240,17 +392,39 @@ class Database:
         if isinstance(error, engine.NotADBError):
             return UnusableStoreError(self.path, "it is not a SQLite database", "Name another store")
         if isinstance(error, engine.CorruptError):
-            return UnusableStoreError(
-                self.path, f"the file is damaged ({error})", "Restore a backup; see `overseer-lite doctor`"
-            )
+            return self._damaged(error)
         if isinstance(error, engine.ReadOnlyError):
             return UnusableStoreError(self.path, "it is read-only", "Make the file and its directory writable")
         if isinstance(error, engine.EngineIOError | engine.CantOpenError):
             code = self._connection.system_errno if self._connection is not None else 0
-            if code == errno.ENOSPC or self._out_of_space():
+            if code in (errno.ENOSPC, errno.EDQUOT) or self._out_of_space():
                 return StoreFullError(self.path)
             return StoreUnavailableError(self.path, f"{error}" + (f" ({os.strerror(code)})" if code else ""))
+        if isinstance(error, engine.ConstraintError):
+            return UnusableStoreError(
+                self.path, f"a rule of its tables would be broken ({error})", "See `overseer-lite doctor --full`"
+            )
         return UnusableStoreError(self.path, f"{error}", "See `overseer-lite doctor`")
+
+    def _damaged(self, error: BaseException | str) -> UnusableStoreError:
+        return UnusableStoreError(self.path, f"the file is damaged ({error})", _RESTORE)
+
+    def _unreadable(self, error: BaseException) -> StoreError | None:
+        """Return the error for what a damaged file made the code that reads it raise; None: the file is not to blame.
+
+        Text that is not UTF-8 or no JSON was never written by us; for the rest the engine is asked.
+        """
+        if isinstance(error, engine.Error):
+            return self._failed(error)
+        if not isinstance(error, _NONSENSE):
+            return None
+        if isinstance(error, UnicodeDecodeError | JSONDecodeError):
+            return self._damaged(error)
+        try:
+            found = _scalar(self.open(), "PRAGMA quick_check(1)")
+        except engine.Error as failure:
+            return self._failed(failure)
+        return None if found == "ok" else self._damaged(str(found))
 
     def _out_of_space(self) -> bool:
         try:
@@ -270,55 +444,61 @@ class _Write:
     def __enter__(self) -> Database:
         db = self._db
         connection = db.open()
-        db.check_in_place()
         gate = db.gate
-        deadline = time.monotonic() + db.timeout_s
-        gate.acquire(db.timeout_s)
+        begun = time.monotonic()
         try:
+            gate.acquire(db.timeout_s)
+            db.check_in_place()  # behind the gate: it may have taken a while to get here
             if not self._synced:
-                connection.execute("PRAGMA synchronous = NORMAL")
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except engine.BusyError:  # someone who does not know the gate: a backup, a person with a shell
-                    if time.monotonic() > deadline:
-                        raise
-                else:
-                    break
+                connection.execute(SYNCHRONOUS_NORMAL)
+            self._begin(connection, begun)
         except BaseException as error:
+            meant = db._failed(error) if isinstance(error, engine.Error) else None
+            db.drop()  # it may have been told not to sync
             gate.release()
-            if isinstance(error, engine.Error):
-                raise db._failed(error) from error
+            if meant is not None:
+                raise meant from error
             raise
         return db
+
+    def _begin(self, connection: engine.Connection, begun: float) -> None:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except engine.BusyError:  # someone who does not know the gate: a person with a shell
+                waited_s = time.monotonic() - begun
+                if waited_s > self._db.timeout_s:
+                    raise StoreBusyError(self._db.path, waited_s, "a process outside the gate") from None
+            else:
+                return
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         db = self._db
-        connection = db._connection
-        assert connection is not None
         try:
+            connection = db._connection
+            assert connection is not None
             if error is None:
                 failpoints.hit(f"{self._point}.before_commit")
                 connection.execute("COMMIT")
-                if db._wal is None:
-                    db._wal = files.FileIdentity.of(db.path + "-wal")
-            elif connection.in_transaction:
-                connection.execute("ROLLBACK")
+            else:
+                db.generation += 1
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
             if not self._synced:
-                connection.execute(f"PRAGMA synchronous = {db._synchronous}")
+                connection.execute(db._synchronous)
         except engine.Error as failure:
             raise db._failed(failure) from failure
         except BaseException:
             db.drop()
             raise
         finally:
-            db.gate.release()
+            db._release()
         if error is None:
             failpoints.hit(f"{self._point}.after_commit")
-        elif isinstance(error, engine.Error) and not isinstance(error, engine.ConstraintError):
-            raise db._failed(error) from error
+        elif (meant := db._unreadable(error)) is not None:
+            raise meant from error
 
 
 class _Read:
@@ -330,12 +510,24 @@ class _Read:
         self._db = db
 
     def __enter__(self) -> Database:
-        connection = self._db.open()
-        try:
-            connection.execute("BEGIN")
-        except engine.Error as error:
-            raise self._db._failed(error) from error
-        return self._db
+        db = self._db
+        deadline = time.monotonic() + min(db.timeout_s, _READ_TIMEOUT_S)
+        while True:
+            connection = db.open()
+            try:
+                connection.execute("BEGIN")
+                connection.execute(SQL["snapshot"]).fetchall()  # BEGIN alone takes none
+            except engine.BusyError as error:  # the log is being recovered after a power loss, say
+                translated = db._failed(error)
+                if time.monotonic() > deadline:
+                    raise translated from error
+            except engine.Error as error:
+                raise db._failed(error) from error
+            except BaseException:
+                db.drop()
+                raise
+            else:
+                return db
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -346,8 +538,8 @@ class _Read:
                 connection.execute("COMMIT")
             except engine.Error as failure:
                 raise self._db._failed(failure) from failure
-        if isinstance(error, engine.Error):
-            raise self._db._failed(error) from error
+        if error is not None and (meant := self._db._unreadable(error)) is not None:
+            raise meant from error
 
 
 def _scalar(connection: engine.Connection, statement: str) -> Any:

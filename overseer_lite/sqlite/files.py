@@ -18,12 +18,14 @@ Nothing here opens the database file: a process that closes any descriptor of it
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Final, NamedTuple
 
 from overseer_lite.errors import StoreMissingError, StoreUnavailableError, UnusableStoreError
 
 DIRECTORIES: Final = ("workers", "bells", "output", "files", "payloads")
+_MOUNTINFO: Final = "/proc/self/mountinfo"
 
 #: Filesystems on which one kernel sees every lock and every page.
 LOCAL_FILESYSTEMS: Final = frozenset(
@@ -60,7 +62,7 @@ class FileIdentity(NamedTuple):
         """Return the identity of the file at a path, None if there is none."""
         try:
             found = os.stat(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreUnavailableError(path, error.strerror or str(error)) from error
@@ -93,12 +95,20 @@ def check_file(path: str) -> None:
         raise UnusableStoreError(path, "the file is empty, which a store never is", "Delete it, or restore a backup")
     _check_owner(path, path, found)
     if not os.access(path, os.R_OK | os.W_OK):
-        raise UnusableStoreError(path, "the file is read-only", f"chmod u+rw {path}")
+        raise UnusableStoreError(path, "the file is read-only", f"chmod u+rw {path}, or name a store on another disk")
+    directory = os.path.dirname(path) or "."
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UnusableStoreError(
+            path, f"its directory {directory} is read-only", "Make it writable: the engine's log lies there"
+        )
 
 
 def check_directory(path: str, directory: str) -> None:
     """Refuse a directory of companions that others could write to or that another user owns."""
-    found = os.stat(directory)
+    try:
+        found = os.stat(directory)
+    except OSError as error:
+        raise StoreUnavailableError(path, f"{directory}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise UnusableStoreError(path, f"{directory} is no directory", "Move it away")
     _check_owner(path, directory, found)
@@ -135,15 +145,15 @@ def make_state_directory(path: str) -> None:
     for directory in (state, *(os.path.join(state, name) for name in DIRECTORIES)):
         if not os.path.isdir(directory):
             make_directory(directory)
-    check_directory(path, state)
+        check_directory(path, directory)
 
 
-def filesystem_of(path: str) -> str | None:
+def filesystem_of(path: str, mountinfo: str = _MOUNTINFO) -> str | None:
     """Return the type of the filesystem a path lies on, None where the kernel does not say (no mountinfo)."""
     target = os.path.realpath(path)
     best, kind = "", None
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.readlines()
     except OSError:
         return None
@@ -162,9 +172,9 @@ def _unescape(text: str) -> str:
     return text
 
 
-def check_filesystem(path: str, *, unsafe_allowed: bool) -> None:
+def check_filesystem(path: str, *, unsafe_allowed: bool, mountinfo: str = _MOUNTINFO) -> None:
     """Refuse filesystems that cannot keep the promises: network and VM-shared ones corrupt without an error first."""
-    kind = filesystem_of(os.path.dirname(path) or ".")
+    kind = filesystem_of(os.path.dirname(path) or ".", mountinfo)
     if kind is None or kind in LOCAL_FILESYSTEMS or unsafe_allowed:
         return
     raise UnusableStoreError(
@@ -172,6 +182,39 @@ def check_filesystem(path: str, *, unsafe_allowed: bool) -> None:
         f"it lies on {kind}, where locks and shared memory do not hold between processes",
         "Put it on a local disk (--db), or set OVERSEER_LITE_UNSAFE_FILESYSTEM=1 and lose the promises",
     )
+
+
+def sync_directory(directory: str) -> None:
+    """Make what was renamed or linked in a directory outlive a power loss."""
+    descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+#: A file being made beside the place it is for: the maker's pid in its name; the engine's own files go with it.
+_DRAFT: Final = re.compile(r"\.new-(\d+)(-wal|-shm|-journal)?")
+
+
+def draft_of(path: str) -> str:
+    """Return the name under which this process makes a file that is to stand at a path."""
+    return f"{path}.new-{os.getpid()}"
+
+
+def drafts(path: str) -> list[tuple[str, int]]:
+    """Return the drafts that lie beside a path, whole or not, and the pid of each one's maker."""
+    directory, name = os.path.split(path)
+    try:
+        beside = os.listdir(directory or ".")
+    except OSError:
+        return []
+    found = []
+    for each in beside:
+        match = _DRAFT.fullmatch(each, len(name)) if each.startswith(name) else None
+        if match is not None:
+            found.append((os.path.join(directory, each), int(match[1])))
+    return sorted(found)
 
 
 def free_bytes(path: str) -> int:

@@ -16,12 +16,14 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from overseer_lite import failpoints
-from overseer_lite.errors import StoreBusyError
+from overseer_lite.errors import StoreBusyError, StoreUnavailableError, UnusableStoreError
+from overseer_lite.sqlite.files import FileIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +43,21 @@ def use_alarm() -> None:
 
 
 class Gate:
-    """One process's handle on the gate of a store. Not re-entrant; one thread of a process uses it at a time."""
+    """One process's handle on the gate of a store. Not re-entrant; one thread of a process uses it at a time.
 
-    __slots__ = ("_fd", "_path", "held", "longest_wait_s")
+    Args:
+        path: The gate's own file; made if it is not there.
+        store: Whose gate it is, for messages.
+    """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    __slots__ = ("_fd", "_store", "held", "identity", "longest_wait_s", "path")
+
+    def __init__(self, path: str, store: str = "") -> None:
+        self.path = path
+        self._store = store or path
+        self._fd = _open(path, self._store)
+        found = os.fstat(self._fd)
+        self.identity = FileIdentity(found.st_dev, found.st_ino)
         self.held = False
         self.longest_wait_s = 0.0
 
@@ -56,26 +66,46 @@ class Gate:
         return self._fd
 
     def acquire(self, timeout_s: float) -> None:
-        """Take the gate.
+        """Take the gate. Whatever is raised, by a signal's handler too: the gate is then not held.
 
         Raises:
             StoreBusyError: Somebody else held it for longer than `timeout_s`.
         """
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            begun = time.monotonic()
-            wait = _wait_in_kernel if _alarm_is_ours and _in_main_thread() else _wait_by_trying
-            got = wait(self._fd, begun + timeout_s)
-            waited = time.monotonic() - begun
-            self.longest_wait_s = max(self.longest_wait_s, waited)
-            if not got:
-                raise StoreBusyError(self._path, waited) from None
-        self.held = True
-        failpoints.hit("gate.held")
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._wait(timeout_s)
+            self.held = True
+            failpoints.hit("gate.held")
+        except StoreBusyError:
+            raise
+        except BaseException:
+            self.release()
+            raise
+
+    def _wait(self, timeout_s: float) -> None:
+        begun = time.monotonic()
+        wait = _wait_in_kernel if _alarm_is_ours and _in_main_thread() else _wait_by_trying
+        got = wait(self._fd, begun + timeout_s)
+        waited = time.monotonic() - begun
+        self.longest_wait_s = max(self.longest_wait_s, waited)
+        if not got:
+            raise StoreBusyError(self._store, waited, self._holder())
+
+    def _holder(self) -> str:
+        from overseer_lite.liveness.identity import read_stat
+        from overseer_lite.liveness.tree import flock_holder
+
+        pid = flock_holder(self._fd)
+        if pid is None:
+            return "another process"
+        found = read_stat(pid)
+        stopped = " (which is stopped)" if found is not None and found.state in "Tt" else ""
+        return f"process {pid}{stopped}"
 
     def release(self) -> None:
-        """Let the next one in."""
+        """Let the next one in; nothing if it is not held."""
         self.held = False
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
@@ -83,6 +113,18 @@ class Gate:
         """Let go of the file, and with it of the gate."""
         self.held = False
         os.close(self._fd)
+
+
+def _open(path: str, store: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailableError(store, f"cannot open its gate {path}: {error.strerror or error}") from error
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        return fd
+    os.close(fd)
+    raise UnusableStoreError(store, f"its gate {path} is no regular file of yours", "Remove it")
 
 
 def _in_main_thread() -> bool:
@@ -112,7 +154,8 @@ def _wait_in_kernel(fd: int, deadline: float) -> bool:
 
     if _libc_flock is None:
         _libc_flock = ctypes.CDLL(None, use_errno=True).flock
-    signal.setitimer(signal.ITIMER_REAL, _ALARM_S, _ALARM_S)
+    first = max(0.001, min(_ALARM_S, deadline - time.monotonic()))
+    signal.setitimer(signal.ITIMER_REAL, first, _ALARM_S)
     try:
         while time.monotonic() < deadline:
             if _libc_flock(fd, fcntl.LOCK_EX) == 0:

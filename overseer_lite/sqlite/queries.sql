@@ -23,6 +23,9 @@ SELECT value FROM meta WHERE name = ?1;
 -- set_meta: note a fact about the file
 INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2);
 
+-- snapshot: a read as small as there is: from here on a transaction sees one moment
+SELECT 1 FROM meta LIMIT 1;
+
 -- ==== types
 
 -- types: all types there are
@@ -112,10 +115,14 @@ UPDATE jobs SET waiting_for = waiting_for + ?2, depends = depends + ?3 WHERE key
 -- has_edge: whether one job depends on another, directly
 SELECT 1 FROM dependencies WHERE job = ?1 AND dependency = ?2;
 
--- waits_for: whether a job depends on another, however indirectly
+-- waits_for_dependent: whether a job is, or waits for, a direct dependent of another; finished jobs wait for nobody
 WITH RECURSIVE up (key) AS (
-  VALUES (?1) UNION SELECT e.dependency FROM up JOIN dependencies e ON e.job = up.key
-) SELECT 1 FROM up WHERE key = ?2;
+  VALUES (?1) UNION
+  SELECT e.dependency FROM up JOIN jobs j ON j.key = up.key AND j.status <> 2 JOIN dependencies e ON e.job = up.key
+) SELECT d.job FROM up JOIN dependencies d ON d.job = up.key AND d.dependency = ?2 LIMIT 1;
+
+-- id_of: a job's id
+SELECT id FROM jobs WHERE key = ?1;
 
 -- ==== reserving
 
@@ -210,11 +217,11 @@ WHERE registered = 1 ORDER BY key;
 
 -- held: what a worker holds
 SELECT j.id, j.attempt, w.id FROM workers w JOIN jobs j INDEXED BY started ON j.worker = w.key AND j.status = 1
-WHERE w.id = ?1 ORDER BY j.reserved_wall_us, j.key;
+WHERE w.id = ?1 ORDER BY j.key;
 
 -- held_keys: what a worker holds, by the keys that stand in its file of steps
 SELECT j.key, j.id, j.attempt, w.id FROM workers w JOIN jobs j INDEXED BY started ON j.worker = w.key AND j.status = 1
-WHERE w.id = ?1 ORDER BY j.reserved_wall_us, j.key;
+WHERE w.id = ?1 ORDER BY j.key;
 
 -- idle_workers: who waits for a bell
 SELECT id, types, run FROM workers WHERE idle = 1 AND id <> ?1;
@@ -302,3 +309,11 @@ WHERE j.id = ?1 ORDER BY a.number;
 
 -- runs: runs, newest first
 SELECT key, id, args, declared, submitted_wall_us FROM runs ORDER BY key DESC LIMIT ?1;
+
+-- ==== copying and examining
+
+-- unstart: in a copy nobody works: what was started is unstarted, the attempt's number spent
+UPDATE jobs SET status = 0, worker = NULL, request = NULL, beat_us = NULL WHERE status = 1;
+
+-- forget_workers: likewise
+DELETE FROM workers;

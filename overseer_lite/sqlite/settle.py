@@ -71,7 +71,7 @@ class _Move(NamedTuple):
 
 
 def settle(moment: Moment, settlement: Settlement, limits: Limits) -> list[str]:
-    """Settle one attempt, or raise before anything of it is written; return the dependents it gave up, if it aborts.
+    """Settle one attempt, or raise before anything of it is written; return the ids it aborted, the job first.
 
     Raises:
         SupersededError: The attempt does not hold the job, and was not settled this way before.
@@ -106,7 +106,7 @@ def settle(moment: Moment, settlement: Settlement, limits: Limits) -> list[str]:
             db.run("add_result", (job.key, settlement.result_json))
         release(moment, job.key)
     elif move.status == ABORTED:
-        return abort_dependents(moment, job.key)
+        return [attempt.job_id, *abort_dependents(moment, job.key)]
     elif move.status == UNSTARTED and not move.delay_s:
         moment.ready(job.type)
     return []

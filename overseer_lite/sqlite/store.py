@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from overseer_lite.clock import Clock, open_clock
 from overseer_lite.errors import (
     InvalidInputError,
     StoreError,
+    StoreUnavailableError,
     SupersededError,
     UnknownJobError,
     UnknownRunError,
@@ -100,6 +102,7 @@ class SqliteStore:
         self.interruption_limit = interruption_limit
         self._unsafe_filesystem = unsafe_filesystem
         self._db = Database(self.path, durability=durability, timeout_s=timeout_s, unsafe_filesystem=unsafe_filesystem)
+        self._generation = 0
         self._boot_id: str | None = None
         self._types: dict[str, int] = {}
         self._names: dict[int, str] = {}
@@ -145,8 +148,9 @@ class SqliteStore:
         return self._db
 
     def install(self) -> None:
-        """Make the store if there is none; idempotent, safe from several processes at once."""
-        create.create(self.path, self.clock.read(), unsafe_filesystem=self._unsafe_filesystem)
+        """Make the store if there is none, migrate one of an older schema; safe from several processes at once."""
+        if not create.create(self.path, self.clock.read(), unsafe_filesystem=self._unsafe_filesystem):
+            create.migrate(self.path, unsafe_filesystem=self._unsafe_filesystem)
         self._db.open()
 
     def close(self) -> None:
@@ -160,7 +164,15 @@ class SqliteStore:
 
     # ---- inside a transaction ----------------------------------------------------------------------------------------
 
+    def _remember(self, db: Database) -> None:
+        """Forget what was learnt in a transaction that was not committed, or from an earlier connection."""
+        if db.generation != self._generation:
+            self._generation = db.generation
+            self._boot_id = None
+            self._types, self._names = {}, {}
+
     def _moment(self, db: Database) -> Moment:
+        self._remember(db)
         now = self.clock.read()
         moment = Moment(db, now)
         if now.boot_id != self._boot_id:
@@ -173,6 +185,7 @@ class SqliteStore:
 
     def _type_keys(self, db: Database, names: Collection[str]) -> dict[int, str]:
         """Return those of the types that the store has ever heard of, by key."""
+        self._remember(db)
         if not all(name in self._types for name in names):
             self._learn_types(db)
         return {self._types[name]: name for name in names if name in self._types}
@@ -197,9 +210,16 @@ class SqliteStore:
 
     def _reading(self) -> look.Reader:
         """Return a snapshot to look at, its instants those of this boot."""
-        if self.clock.read().boot_id != self._boot_id:
-            with self._db.write("beat") as db:
-                self._moment(db)
+        boot_id = self.clock.read().boot_id
+        if boot_id != self._boot_id:
+            with self._db.read() as db:
+                self._remember(db)
+                row = db.one("boot")
+            if row is not None and row[0] == boot_id:  # as always but after a reboot: looking needs no gate
+                self._boot_id = boot_id
+            else:
+                with self._db.write("beat") as db:
+                    self._moment(db)
         return look.Reader(self._db, self.clock)
 
     # ---- the eleven verbs, and exchange ------------------------------------------------------------------------------
@@ -220,7 +240,8 @@ class SqliteStore:
             raise
         self._ring(bells)
         if len(graph.jobs) >= TRUNCATE_FROM_JOBS:
-            self._db.checkpoint(truncate=True)
+            with suppress(StoreUnavailableError):  # the graph is stored and must be acknowledged; a later one will do
+                self._db.checkpoint(truncate=True)
         return done
 
     def job_info(self, job_id: str) -> JobInfo | None:
@@ -361,17 +382,17 @@ class SqliteStore:
     def _settle(self, settlement: Settlement) -> list[str]:
         with self._db.write("exchange") as db:
             moment = self._moment(db)
-            dependents = settle.settle(moment, settlement, self._limits())
+            aborted = settle.settle(moment, settlement, self._limits())
             bells = self._bells(moment)
         self._ring(bells)
-        return [settlement.attempt.job_id, *dependents] if settlement.outcome is Outcome.ABORTED else []
+        return aborted
 
     # ---- workers -----------------------------------------------------------------------------------------------------
 
     def register(self, record: WorkerRecord) -> Bell:
         """Enter a worker, or renew its entry; return its doorbell."""
         bell = self._own_bells.get(record.id)
-        if bell is None:
+        if bell is None or bell.closed:
             bell = self._own_bells[record.id] = wakeup.FifoBell(self._bell_path(record.id))
         with self._db.write("register") as db:
             moment = self._moment(db)
@@ -402,7 +423,7 @@ class SqliteStore:
             return reader.workers()
 
     def held(self, worker: str) -> list[Attempt]:
-        """Return the attempts a worker holds, in order of reservation."""
+        """Return the attempts a worker holds, in order of submission."""
         with self._db.read() as db:
             return [Attempt(*row) for row in db.all("held", (worker,))]
 

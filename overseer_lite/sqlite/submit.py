@@ -55,11 +55,16 @@ def _differences(
     if type_name != job.type:
         yield f"job {job_id!r} has type {type_name!r} in the store and {job.type!r} here"
     there, here = merge_args(shared, own), merge_args(shared_json, job.args_json)
-    if there != here and json.loads(there) != json.loads(here):
+    if there != here and _canonical(there) != _canonical(here):
         yield f"job {job_id!r} has args {there[:200]} in the store and {here[:200]} here"
     declared = [found for (found,) in db.all("declared_dependencies", (key,))]
     if declared != list(dependencies):
         yield f"job {job_id!r} depends on {declared[:10]} in the store and on {list(dependencies)[:10]} here"
+
+
+def _canonical(text: str) -> str:
+    """Return JSON text in one form a value: Python itself would take 1 and true for equal."""
+    return json.dumps(json.loads(text), sort_keys=True)
 
 
 def insert(moment: Moment, graph: Graph, resolved: Resolved) -> Submitted:
@@ -157,15 +162,45 @@ def add_jobs(moment: Moment, adder: int, run: int, adder_id: str, added: Sequenc
         if found is not None:
             existing[index] = (found[0], found[1] == FINISHED)
             differences += _differences(db, job_id, job, shared, graph.dependency_ids(job))
-        if not job.detached:
-            for (key, _finished), other in zip(external.get(index, ()), resolved.external.get(index, ()), strict=True):
-                if db.one("waits_for", (key, adder)) is not None:
-                    differences.append(
-                        f"job {job_id!r} would wait for {other!r}, which waits for it as a dependent of {adder_id!r}"
-                    )
+    differences += _circles(db, adder, graph, resolved, external, existing)
     if differences:
         raise GraphConflictError(differences)
     _write_added(moment, adder, run, graph, resolved, external, existing)
+
+
+def _circles(
+    db: Database,
+    adder: int,
+    graph: Graph,
+    resolved: Resolved,
+    external: dict[int, list[tuple[int, bool]]],
+    existing: dict[int, tuple[int, bool]],
+) -> list[str]:
+    """Return what would wait for itself: a dependent of the adder, by way of an added job it is to wait for."""
+    reached: dict[int, None] = {}
+    todo = [index for index, job in enumerate(graph.jobs) if not job.detached]
+    stored: dict[int, str] = {}
+    while todo:
+        index = todo.pop()
+        if index in reached:
+            continue
+        reached[index] = None
+        if index in existing:
+            stored[existing[index][0]] = resolved.ids[index]
+            continue
+        todo += resolved.internal[index]
+        for (key, _finished), job_id in zip(external.get(index, ()), resolved.external.get(index, ()), strict=True):
+            stored[key] = job_id
+    circles = []
+    for key, job_id in stored.items():
+        row = db.one("waits_for_dependent", (key, adder))
+        if row is not None:
+            found = db.one("id_of", (row[0],))
+            assert found is not None
+            circles.append(
+                f"job {found[0]!r} would wait for itself, by way of {job_id!r}, which was added for it to wait for"
+            )
+    return circles
 
 
 def _write_added(
@@ -180,6 +215,7 @@ def _write_added(
     db = moment.db
     last = db.one("last_job")
     assert last is not None
+    dependents = db.all("adders_dependents", (adder,))  # before the added ones, which may depend on the adder too
     keys: list[tuple[int, bool]] = []
     next_key = last[0] + 1
     for index in range(len(graph.jobs)):
@@ -208,7 +244,7 @@ def _write_added(
         by_id.update(zip(resolved.external.get(index, ()), (k for k, _f in external.get(index, ())), strict=True))
         db.many("add_dependency", [(key, n, by_id[need], 0) for n, need in enumerate(graph.dependency_ids(job))])
     awaited = [keys[index] for index, job in enumerate(graph.jobs) if not job.detached]
-    for dependent, position in db.all("adders_dependents", (adder,)):
+    for dependent, position in dependents:
         more = [pair for pair in awaited if pair[0] != dependent and db.one("has_edge", (dependent, pair[0])) is None]
         db.many("add_dependency", [(dependent, position + n, key, 1) for n, (key, _finished) in enumerate(more)])
         db.run("wait_for_more", (dependent, sum(1 for _key, finished in more if not finished), len(more)))

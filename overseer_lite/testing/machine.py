@@ -49,7 +49,6 @@ _failures = st.sampled_from(
 )
 _evidence = st.sampled_from([None, Evidence(), Evidence(9.0, 1.0, 3, 9, "words", 70)])
 _results = st.sampled_from([None, "1", '{"ü":[null]}'])
-_wishes = st.sampled_from(["abort", "reset"])
 _types = st.sampled_from([TYPES, ("t",), ("u", "unheard"), ()])
 _submitted = st.lists(
     st.tuples(
@@ -149,16 +148,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Begin with a graph: nothing happens to an empty store."""
         self.submit(run, drawn)
 
-    @rule(run=st.sampled_from(RUNS), drawn=_submitted)
-    def submit_again(self, run: str, drawn: list[tuple[Any, ...]]) -> None:
-        """Store another graph; more often than not it conflicts."""
-        self.submit(run, drawn)
-
-    @rule(drawn=_submitted)
-    def submit_new_run(self, drawn: list[tuple[Any, ...]]) -> None:
-        """Store a graph under a new run id."""
+    @rule(run=st.sampled_from([*RUNS, None]), drawn=_submitted)
+    def submit_more(self, run: str | None, drawn: list[tuple[Any, ...]]) -> None:
+        """Store another graph, as a new run, or under an id that is likely to conflict."""
         if len(self.ids) < 14:
-            self.submit(f"n{len(self.graphs)}", drawn)
+            self.submit(run or f"n{len(self.graphs)}", drawn)
 
     def submit(self, run: str, drawn: list[tuple[Any, ...]]) -> None:
         """Store a graph."""
@@ -212,11 +206,15 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.seen(job.attempt for job in exchange.jobs)
 
-    @rule(worker=_workers, want=st.integers(1, 4))
-    def take(self, worker: str, want: int) -> None:
-        """Only reserve: so that there is something to settle."""
+    @rule(worker=_workers, want=st.integers(1, 3), drawn=st.lists(_settled, max_size=3))
+    def work(self, worker: str, want: int, drawn: list[tuple[Any, ...]]) -> None:
+        """Reserve what there is, and settle some of it: what a worker does all day."""
         exchange = self.both(lambda store: store.exchange(worker, [], want, TYPES))
         self.seen(job.attempt for job in exchange.jobs)
+        settlements = [
+            self.settlement(each)._replace(attempt=job.attempt) for each, job in zip(drawn, exchange.jobs, strict=False)
+        ]
+        self.both(lambda store: store.exchange(worker, settlements, 0, ()))
 
     @rule(pick=_pick, drawn=_added, result=st.sampled_from([None, 0, "x"]))
     def finish(self, pick: int, drawn: list[tuple[Any, ...]], result: Any) -> None:
@@ -233,49 +231,38 @@ class StoreMachine(RuleBasedStateMachine):
         there = [f"{run}/{name}" for name in names if self.model.job_info(f"{run}/{name}")]
         self.ids += [job_id for job_id in there if job_id not in self.ids]
 
-    @rule(pick=_pick, failure=_failures, delay_s=_delays)
-    def fail(self, pick: int, failure: Failure | None, delay_s: float | None) -> None:
-        """Fail some attempt."""
+    @rule(
+        pick=_pick,
+        verb=st.sampled_from(["fail", "reset", "crash", "abort", "heartbeat"]),
+        failure=_failures,
+        delay_s=_delays,
+    )
+    def settle(self, pick: int, verb: str, failure: Failure | None, delay_s: float | None) -> None:
+        """Let some attempt say something by one of the eleven verbs."""
         attempt = self.some_attempt(pick)
-        self.both(lambda store: store.fail_job(attempt, failure, delay_s))
-
-    @rule(pick=_pick, delay_s=st.sampled_from([0.0, 5.0]), crashed=st.booleans())
-    def reset(self, pick: int, delay_s: float, crashed: bool) -> None:
-        """Reset some attempt."""
-        attempt = self.some_attempt(pick)
-        self.both(lambda store: store.reset_job(attempt, delay_s, crashed))
-
-    @rule(pick=_pick, failure=_failures)
-    def abort_own(self, pick: int, failure: Failure | None) -> None:
-        """Let some attempt abort its job."""
-        attempt = self.some_attempt(pick)
-        self.both(lambda store: store.abort_job(attempt.job_id, failure, attempt))
-
-    @rule(pick=_pick)
-    def heartbeat(self, pick: int) -> None:
-        """Let some attempt beat."""
-        attempt = self.some_attempt(pick)
-        self.both(lambda store: store.heartbeat_job(attempt))
+        acts: dict[str, Callable[[FullStore], Any]] = {
+            "fail": lambda store: store.fail_job(attempt, failure, delay_s),
+            "reset": lambda store: store.reset_job(attempt, delay_s or 0.0),
+            "crash": lambda store: store.reset_job(attempt, delay_s or 0.0, crashed=True),
+            "abort": lambda store: store.abort_job(attempt.job_id, failure, attempt),
+            "heartbeat": lambda store: store.heartbeat_job(attempt),
+        }
+        self.both(acts[verb])
 
     # ---- workers, monitor, operator ----------------------------------------------------------------------------------
 
-    @rule(worker=_workers, types=_types)
-    def register(self, worker: str, types: Collection[str]) -> None:
-        """Register a worker, anew or again."""
-        record = WorkerRecord(worker, 1, types=tuple(types))
-        self.model.register(record)
-        bell = self.store.register(record)
-        self.bells[id(bell)] = bell
-
-    @rule(worker=_workers)
-    def beat(self, worker: str) -> None:
-        """Let a worker beat, registered or not."""
-        self.both(lambda store: store.beat(worker))
-
-    @rule(worker=_workers)
-    def leave(self, worker: str) -> None:
-        """Let a worker leave."""
-        self.both(lambda store: store.leave(worker))
+    @rule(worker=_workers, verb=st.sampled_from(["register", "beat", "beat", "leave"]), types=_types)
+    def come_or_go(self, worker: str, verb: str, types: Collection[str]) -> None:
+        """Register a worker, anew or again, or let it beat or leave, registered or not."""
+        if verb == "register":
+            record = WorkerRecord(worker, 1, types=tuple(types))
+            self.model.register(record)
+            bell = self.store.register(record)
+            self.bells[id(bell)] = bell
+        elif verb == "beat":
+            self.both(lambda store: store.beat(worker))
+        else:
+            self.both(lambda store: store.leave(worker))
 
     @rule(worker=_workers, outcomes=st.lists(st.tuples(st.sampled_from(Outcome), _failures, _evidence), max_size=3))
     def recover(self, worker: str, outcomes: list[tuple[Outcome, Failure | None, Evidence | None]]) -> None:
@@ -288,23 +275,18 @@ class StoreMachine(RuleBasedStateMachine):
         }
         self.both(lambda store: store.recover(worker, verdicts))
 
-    @rule(pick=_pick, wish=_wishes)
-    def request(self, pick: int, wish: str) -> None:
-        """Wish for something."""
+    @rule(pick=_pick, verb=st.sampled_from(["abort", "wish to abort", "wish to reset", "retry"]), failure=_failures)
+    def operate(self, pick: int, verb: str, failure: Failure | None) -> None:
+        """Let an operator act on some job, or on two."""
         job_id = self.some_id(pick)
-        self.both(lambda store: store.request(job_id, wish))
-
-    @rule(pick=_pick, failure=_failures)
-    def abort(self, pick: int, failure: Failure | None) -> None:
-        """Abort some job."""
-        job_id = self.some_id(pick)
-        self.both(lambda store: store.abort_job(job_id, failure))
-
-    @rule(picks=st.lists(_pick, min_size=1, max_size=2, unique=True))
-    def retry(self, picks: list[int]) -> None:
-        """Retry some jobs, failed or aborted or not."""
-        ids = list(dict.fromkeys(self.some_id(pick) for pick in picks))
-        self.both(lambda store: store.retry(ids))
+        ids = list(dict.fromkeys([job_id, self.some_id(pick // 2)]))
+        acts: dict[str, Callable[[FullStore], Any]] = {
+            "abort": lambda store: store.abort_job(job_id, failure),
+            "wish to abort": lambda store: store.request(job_id, "abort"),
+            "wish to reset": lambda store: store.request(job_id, "reset"),
+            "retry": lambda store: store.retry(ids),
+        }
+        self.both(acts[verb])
 
     @rule()
     def retry_all(self) -> None:
@@ -314,40 +296,31 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- time, and the store's own coming and going ------------------------------------------------------------------
 
-    @rule(seconds=_durations)
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.clock.advance(seconds)
-
-    @rule(seconds=_durations)
-    def suspend(self, seconds: float) -> None:
-        """Let the machine sleep."""
-        self.clock.suspend(seconds)
-
-    @rule(seconds=st.sampled_from([-1e6, -7.0, 7.0, 1e6]))
-    def step_wall(self, seconds: float) -> None:
-        """Set the wall clock."""
-        self._step_wall(seconds)
+    @rule(verb=st.sampled_from(["advance", "advance", "advance", "suspend", "forward", "back"]), seconds=_durations)
+    def let_time_pass(self, verb: str, seconds: float) -> None:
+        """Let time pass, or the machine sleep, or set the wall clock."""
+        if verb == "advance":
+            self.clock.advance(seconds)
+        elif verb == "suspend":
+            self.clock.suspend(seconds)
+        else:
+            self._step_wall(seconds * 1e4 if verb == "forward" else -seconds * 1e4)
 
     def _step_wall(self, seconds: float) -> None:
         self.clock.step_wall(seconds)
         self._wall_s += seconds
         self._highest_wall_s = max(self._highest_wall_s, self._wall_s)
 
-    @rule(off_s=st.sampled_from([0.0, 10.0, 100.0]))
-    def reboot(self, off_s: float) -> None:
-        """Boot anew.
+    @rule(off_s=st.sampled_from([None, 0.0, 10.0, 100.0]))
+    def reboot(self, off_s: float | None) -> None:
+        """Boot anew, or only open the store anew.
 
         With a wall clock that was set back, whether a job whose time has come waits once more depends on whether
         anybody had looked at it in between: a store may, but need not, have noted it. So it is set right first.
         """
-        self._step_wall(self._highest_wall_s - self._wall_s)
-        self.clock.reboot(off_s=off_s)
-        self.reopen()
-
-    @rule()
-    def reopen(self) -> None:
-        """Close the store under test and open it again."""
+        if off_s is not None:
+            self._step_wall(self._highest_wall_s - self._wall_s)
+            self.clock.reboot(off_s=off_s)
         self.close()
         self.store = self.make_store(Path(self._directory.name), self.clock)
 
@@ -364,7 +337,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(lambda store: store.counts())
         self.both(lambda store: store.runs())
         self.both(lambda store: store.workers())
-        self.both(lambda store: store.jobs_dead(4.5))
+        self.both(lambda store: store.jobs_dead(0.5))
         self.both(lambda store: [store.drained([kind]) for kind in TYPES])
         for worker in WORKERS:
             self.both(lambda store, worker=worker: store.held(worker))  # type: ignore[misc]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from overseer_lite.clock import Clock, Reading, SystemClock
@@ -18,6 +19,7 @@ from overseer_lite.errors import (
     SupersededError,
     UnknownDependencyError,
     UnknownJobError,
+    nearest,
 )
 from overseer_lite.graph import Graph
 from overseer_lite.job import (
@@ -91,7 +93,7 @@ class _Beat(NamedTuple):
 class _Job:
     __slots__ = (
         "added", "args_json", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
-        "interruptions", "key", "name", "order", "priority", "request", "reserved_wall_us", "result_json", "run", "status",
+        "interruptions", "key", "name",  "priority", "request", "reserved_wall_us", "result_json", "run", "status",
         "type", "worker",
     )  # fmt: skip
 
@@ -121,7 +123,6 @@ class _Job:
         self.worker: str | None = None
         self.request: str | None = None
         self.beat: _Beat | None = None
-        self.order = 0  # of its reservation among all
         self.reserved_wall_us = 0
 
     @property
@@ -171,6 +172,8 @@ class MemoryStore:
 
     def __init__(self, clock: Clock | None = None, crash_limit: int = 3, interruption_limit: int = 10) -> None:
         self.path = ":memory:"
+        self.state_directory = ""  # it has no companions beside it
+        self.uuid = uuid.uuid4().hex
         self.clock: Clock = clock or SystemClock()
         self.crash_limit = crash_limit
         self.interruption_limit = interruption_limit
@@ -178,7 +181,6 @@ class MemoryStore:
         self._runs: dict[str, _Run] = {}  # in order of submission
         self._workers: dict[str, WorkerRecord] = {}  # in order of registration
         self._beats: dict[str, _Beat] = {}  # of workers
-        self._reservations = 0
         self._boot_id = self.clock.read().boot_id
 
     # ---- the eleven verbs, and exchange ------------------------------------------------------------------------------
@@ -188,6 +190,9 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: it ends with the process."""
+
+    def check_in_place(self) -> None:
+        """Do nothing: nobody can take it away."""
 
     def job_info(self, job_id: str) -> JobInfo | None:
         """Return what is known of a job, None if there is none of that id."""
@@ -313,7 +318,7 @@ class MemoryStore:
         ]
 
     def held(self, worker: str) -> list[Attempt]:
-        """Return the attempts a worker holds, in order of reservation."""
+        """Return the attempts a worker holds, in order of submission."""
         return [job.holder for job in self._held(worker) if job.holder]
 
     def held_keys(self, worker: str) -> dict[tuple[int, int], Attempt]:
@@ -406,6 +411,10 @@ class MemoryStore:
     def run_info(self, run: str) -> RunInfo | None:
         """Return one run, None if there is none of that id."""
         return RunInfo(run, self._runs[run].submitted_at, self.counts(run)) if run in self._runs else None
+
+    def nearest_id(self, job_id: str) -> str | None:
+        """Return the stored id most like the given one, None if none is like it."""
+        return nearest(job_id, self._jobs)
 
     # ---- graphs ------------------------------------------------------------------------------------------------------
 
@@ -572,11 +581,11 @@ class MemoryStore:
         return sum(job.status is Status.STARTED and job.type == type for job in self._jobs.values())
 
     def _held(self, worker: str) -> list[_Job]:
-        return sorted((job for job in self._jobs.values() if job.worker == worker), key=lambda job: job.order)
+        return [job for job in self._jobs.values() if job.worker == worker]
 
     def _known(self, job_id: str) -> _Job:
         if job_id not in self._jobs:
-            raise UnknownJobError(job_id)
+            raise UnknownJobError(job_id, self.nearest_id(job_id))
         return self._jobs[job_id]
 
     def _superseded(self, verb: str, attempt: Attempt) -> SupersededError:
@@ -614,8 +623,7 @@ class MemoryStore:
 
     def _reserve(self, worker: str, job: _Job) -> Attempt:
         check_transition(job.id, "reserve", job.status)
-        self._reservations += 1
-        job.status, job.worker, job.order = Status.STARTED, worker, self._reservations
+        job.status, job.worker = Status.STARTED, worker
         job.attempt += 1
         job.due = None
         job.beat, job.reserved_wall_us = self._beat(), self._now().wall_us

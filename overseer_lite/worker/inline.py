@@ -22,7 +22,7 @@ from overseer_lite.heartbeat import Heartbeat
 from overseer_lite.job import Evidence, Failure, Outcome, Settlement
 from overseer_lite.liveness.identity import Identity
 from overseer_lite.liveness.workerfile import WorkerFile
-from overseer_lite.monitor import Monitor, reset_silent
+from overseer_lite.monitor import INLINE, Monitor, reset_silent
 from overseer_lite.store import WorkerRecord, compose_exchange
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class InlineWorker:
             )
         self._bell = store.register(
             WorkerRecord(
-                self.id, os.getpid(), os.getpid(), identity, app="(inline)", types=tuple(self._handlers), run=self._run
+                self.id, os.getpid(), os.getpid(), identity, app=INLINE, types=tuple(self._handlers), run=self._run
             )
         )
 

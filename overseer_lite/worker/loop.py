@@ -39,6 +39,9 @@ STOPPED_GRACE_S: Final = 2.0
 RETRY_STORE_S: Final = 0.5
 FREE_SPACE_FLOOR_BYTES: Final = 16 * 1024 * 1024
 RUNNER_END_S: Final = 5.0
+FLOOD_TICK_S: Final = 0.02  # while a handler's output grows fast: it is cut before it fills the disk
+KILLED_STARTS: Final = 5  # runners that somebody may kill in a row while they start
+SIGKILL: Final = 9
 
 OPEN, FINISHING, NOW = range(3)
 
@@ -80,6 +83,7 @@ class Worker:
         new_runner: Callable[[], ProcessRunner],
         *,
         enter: Callable[[ProcessRunner], Bell],
+        heed: Callable[[Worker], None] = lambda _worker: None,
         wake_fds: Iterable[int] = (),
     ) -> None:
         """Make a worker.
@@ -87,6 +91,7 @@ class Worker:
         Args:
             new_runner: Starts a runner; it need not have said hello yet.
             enter: Enters the worker, with a runner that has said hello, into the store.
+            heed: Called after each wait, before anything is done: sets `stopping` and `renew`.
             wake_fds: Descriptors that end a wait when they become readable (signals, the supervisor's pipe).
         """
         self.spec = spec
@@ -94,6 +99,7 @@ class Worker:
         self._file = file
         self._new_runner = new_runner
         self._enter = enter
+        self._heed = heed
         self.runner = new_runner()
         self._bell: Bell | None = None
         self._entered = False
@@ -116,6 +122,7 @@ class Worker:
         self._troubled: str | None = None
         self._mirror_at = 0.0
         self._stopped_since: float | None = None
+        self._killed_starts = 0
 
     # ---- one turn
 
@@ -127,6 +134,7 @@ class Worker:
     def work_once(self, timeout_s: float | None = None) -> None:
         """Wait for something to happen, at most `timeout_s`, and do what follows from it."""
         self._wait(timeout_s)
+        self._heed(self)
         self._gather()
         if self.stopping == NOW and self._held:
             self._stop_now()
@@ -150,6 +158,7 @@ class Worker:
             self._mirror_at = time.monotonic() + self.spec.heartbeat_interval_s
         self._entered = True
         self._hungry = True
+        self._killed_starts = 0
 
     def _trouble(self, error: StoreUnavailableError) -> None:
         """Wait a little before the store is asked again, and say so once."""
@@ -181,7 +190,8 @@ class Worker:
         if self._settlements or entering or (self._hungry and self._wants()):
             limits.append(max(0.0, self._retry_at - now))
         if self._held:
-            limits.append(TICK_S)
+            limits.append(FLOOD_TICK_S if self.runner.floods else TICK_S)
+            limits += self._times_left_s()
         elif self.spec.drain and self.stopping == OPEN:
             limits.append(DRAIN_TICK_S)
         if self._due_at is not None and self._wants():
@@ -199,15 +209,29 @@ class Worker:
     # ---- gathering what ended
 
     def _gather(self) -> None:
-        for ended in self.runner.receive():
+        if self.runner.buried:
+            return  # told to stop at once: only the store has still to hear of it
+        ends = [ended for ended in self.runner.receive() if ended.token in self._held]
+        left_by = [ended for ended in ends if ended.outcome is not Outcome.FINISHED and self._left_strays(ended)]
+        for ended in ends:
             self._ended(ended)
-        if self.runner.dead:
+        if left_by:
+            self._settle_dead(self.runner.bury(), None)  # before any of them is settled, or its retry would overlap
+            self._replace_runner()
+        elif self.runner.dead:
             self._runner_died()
         elif self._held:
             self._watch_time()
             self._watch_stopped()
         if self.runner.trim_output(busy=bool(self._held)):
             log.warning("Output of %s has grown too large; what it wrote so far was dropped", self._held_ids())
+
+    def _left_strays(self, ended: Ended) -> bool:
+        if not ended.strays and not self.runner.strays():
+            return False
+        job_id = self._held[ended.token].job.attempt.job_id
+        log.warning("Job %s left threads or processes behind; its runner is replaced", job_id)
+        return True
 
     def _ended(self, ended: Ended) -> None:
         held = self._held.pop(ended.token)
@@ -224,10 +248,6 @@ class Worker:
             delay_s,
             self._evidence(slot),
         )
-        if ended.outcome is not Outcome.FINISHED and (ended.strays or self.runner.strays()):
-            log.warning("Job %s left threads or processes behind; its runner is replaced", attempt.job_id)
-            self._settle_dead(self.runner.bury(), None)
-            self._replace_runner()
         log.info("Job %s exited with status %s", attempt.job_id, ended.outcome)
         self._settle(settlement, held.slot)
 
@@ -251,13 +271,23 @@ class Worker:
         )
 
     def _runner_died(self) -> None:
-        if self.runner.trouble is not None or self.runner.hello is None:
-            self._settle_dead(self.runner.bury(), None)
-            raise AppTroubleError(self.runner.trouble, self.runner.last_words())
+        if self.runner.hello is None:
+            self._died_at_start()
+            return
         log.warning("Runner %d of worker %s died", self.runner.pid, self.spec.id)
         failpoints.hit("worker.runner_died")
         dead = self.runner.bury()
         self._settle_dead(dead, None)
+        self._replace_runner()
+
+    def _died_at_start(self) -> None:
+        """A runner died before it had imported its app: the app's fault, unless somebody killed it."""
+        dead = self.runner.bury()
+        self._settle_dead(dead, None)
+        self._killed_starts += 1
+        if self.runner.trouble is not None or dead.exit.signal != SIGKILL or self._killed_starts > KILLED_STARTS:
+            raise AppTroubleError(self.runner.trouble, self.runner.last_words() or _how(dead.exit))
+        log.warning("Runner %d of worker %s was killed while it started", self.runner.pid, self.spec.id)
         self._replace_runner()
 
     def _settle_dead(self, dead: Dead, verdict: Callable[[Held, Slot], Settlement | None] | None) -> None:
@@ -297,7 +327,7 @@ class Worker:
         attempt = held.job.attempt
         if slot.state < BEGUN:
             return Settlement(attempt, Outcome.HANDED_BACK)
-        how = _how(dead.exit)
+        how = dead.misdeed or _how(dead.exit)
         evidence = self._evidence(slot, dead.exit)
         if slot.state == ENDED:
             message = f"its runner {how} after the handler had ended, before it could report"
@@ -320,8 +350,7 @@ class Worker:
             self._selector.register(self.runner.child.pidfd, selectors.EVENT_READ, "death")
 
     def _unwatch_runner(self) -> None:
-        self._selector.unregister(self.runner.control)
-        for fd in [key.fd for key in self._selector.get_map().values() if key.data == "death"]:
+        for fd in [key.fd for key in self._selector.get_map().values() if key.data in ("runner", "death")]:
             self._selector.unregister(fd)
 
     # ---- time, states, wishes
@@ -329,13 +358,20 @@ class Worker:
     def _options(self, held: Held) -> Options:
         return self.runner.options[held.job.type]
 
+    def _times_left_s(self) -> list[float]:
+        """Return the seconds that are left to attempts with a timeout."""
+        ran_us = self._store.clock.read().monotonic_us
+        timeouts = [(held, self._options(held).timeout) for held in self._held.values()]
+        return [max(0.0, s - (ran_us - held.given_us) / 1e6) for held, s in timeouts if s is not None]
+
     def _watch_time(self) -> None:
         now_us = self._store.clock.read().monotonic_us
         for held in self._held.values():
             timeout_s = self._options(held).timeout
             if timeout_s is None or now_us - held.given_us < timeout_s * 1e6:
                 continue
-            if self._file.slot(held.slot).state == BEGUN:
+            # One that has ended and does not come to report it hangs in what it left in the loop.
+            if self._file.slot(held.slot).state >= BEGUN:
                 log.warning("Job %s ran out of time after %g s", held.job.attempt.job_id, timeout_s)
                 self._kill_for(held, self._timed_out(timeout_s))
                 return
@@ -403,6 +439,7 @@ class Worker:
             return Settlement(held.job.attempt, Outcome.STOPPED, failure=failure, evidence=self._evidence(slot))
 
         self._settle_dead(self.runner.bury(), verdict)
+        self._unwatch_runner()
 
     # ---- the store
 
@@ -490,13 +527,13 @@ class Worker:
                 )
         self._due_at = None if result.next_due_s is None else time.monotonic() + result.next_due_s
         failpoints.hit("worker.reserved")
+        if result.jobs:
+            log.info("Found %d handleable jobs", len(result.jobs))
         for job in result.jobs:
             self._give(job)
         if want:
             self._hungry = bool(self._settlements)
-            if result.jobs:
-                log.debug("Found %d handleable jobs", len(result.jobs))
-            else:
+            if not result.jobs:
                 log.debug("No handleable ready-jobs found. Waiting.")
                 if self.spec.drain:
                     self._look_whether_drained()
@@ -509,7 +546,13 @@ class Worker:
         slot = next(index for index in range(SLOTS) if index not in taken)
         self._held[self._token] = Held(job, slot, self._store.clock.read().monotonic_us)
         self.jobs_begun += 1
-        self.runner.give(job, self._token, slot)
+        try:
+            self.runner.give(job, self._token, slot)
+        except OSError as error:  # no room for its payload, or no descriptor left
+            log.warning("Job %s is handed back, it cannot be given to the runner: %s", job.attempt.job_id, error)
+            del self._held[self._token]
+            self._settle(Settlement(job.attempt, Outcome.HANDED_BACK), slot)
+            self._retry_at = time.monotonic() + RETRY_STORE_S
         failpoints.hit("worker.given")
 
     def _space_is_short(self) -> bool:
@@ -523,13 +566,17 @@ class Worker:
         return short
 
     def _look_whether_drained(self) -> None:
-        if self.stopping == OPEN and self._store.drained(self.types(), self.spec.run):
-            self.drained = True
+        if self.stopping != OPEN:
+            return
+        try:
+            self.drained = self._store.drained(self.types(), self.spec.run)
+        except StoreUnavailableError as error:
+            self._trouble(error)
 
     def _renew_runner(self) -> None:
         """Put a fresh runner in the place of one that holds nothing: it imports the app as it is now."""
         self.renew = False
-        self.runner.finish(RUNNER_END_S)
+        self.runner.finish(RUNNER_END_S, self._is_hurried)
         self._settle_dead(self.runner.bury(), None)
         self._replace_runner()
         self._hungry = True
@@ -541,12 +588,18 @@ class Worker:
             self._selector.unregister(self._bell.fileno())
             self._bell.close()
         self._unwatch_runner()
-        self.runner.finish(RUNNER_END_S)
+        if self.runner.hello is not None:
+            self.runner.finish(RUNNER_END_S, self._is_hurried)
         dead = self.runner.bury()
         if not dead.cleared.done:
             raise TreeLeftError(f"processes of runner {self.runner.pid} will not die")
         self.runner.close()
         self._selector.close()
+
+    def _is_hurried(self) -> bool:
+        """Whether a runner that ends by itself is not to be waited for."""
+        self._heed(self)
+        return self.stopping == NOW
 
     def _held_ids(self) -> str:
         return ", ".join(held.job.attempt.job_id for held in self._held.values())

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from overseer_lite import failpoints
-from overseer_lite.errors import OverseerError
+from overseer_lite.errors import OverseerError, StoreUnavailableError
 from overseer_lite.heartbeat import Heartbeat
 from overseer_lite.liveness.identity import Identity
 from overseer_lite.liveness.spawn import become_subreaper, reap_strays
@@ -31,6 +31,7 @@ LIFE_FD: Final = 3  # at its end: the supervisor is gone; finish, take no more, 
 REPORT_FD: Final = 4  # `r` ready, `j` first job begun, then its last words if there are any
 
 EXIT_STOPPED: Final = 0
+EXIT_TROUBLE: Final = 1
 EXIT_APP: Final = 2
 EXIT_STORE: Final = 3
 EXIT_DRAINED: Final = 20
@@ -43,6 +44,7 @@ class _Signals:
     def __init__(self) -> None:
         self.stops = 0
         self.renew = False
+        self.child_died = False
         self.fd, self._write = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write, False)
@@ -50,13 +52,16 @@ class _Signals:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, self._renew)
-        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
+        signal.signal(signal.SIGCHLD, self._child)
 
     def _stop(self, _signum: int, _frame: object) -> None:
         self.stops += 1
 
     def _renew(self, _signum: int, _frame: object) -> None:
         self.renew = True
+
+    def _child(self, _signum: int, _frame: object) -> None:
+        self.child_died = True
 
     def clear(self) -> None:
         with suppress(BlockingIOError):
@@ -103,14 +108,19 @@ class WorkerProcess:
             config["drain"],
             config["heartbeat_interval_s"],
         )
-        worker = Worker(spec, store, file, new_runner, enter=self._enter, wake_fds=(self._signals.fd, LIFE_FD))
         log.info("Worker starting")
-        while not worker.done:
-            worker.work_once()
-            self._obey(worker)
-        worker.close()
-        store.leave(worker_id)
-        file.unlink()
+        worker = Worker(
+            spec, store, file, new_runner, enter=self._enter, heed=self._heed, wake_fds=(self._signals.fd, LIFE_FD)
+        )
+        try:
+            while not worker.done:
+                worker.work_once()
+                self._look_after(worker)
+            worker.close()
+        except BaseException:
+            worker.runner.bury()  # what it held is for whoever recovers us; what it started must not outlive us
+            raise
+        self._leave(worker_id, file)
         heartbeat.stop()
         file.close()
         store.close()
@@ -137,7 +147,16 @@ class WorkerProcess:
         _report(b"r")
         return bell
 
-    def _obey(self, worker: Worker) -> None:
+    def _leave(self, worker_id: str, file: WorkerFile) -> None:
+        """Strike this worker out; if the store cannot be written just now, whoever finds it dead does so."""
+        try:
+            self.store.leave(worker_id)
+        except StoreUnavailableError as error:
+            log.warning("Left without signing off: %s", error)
+        else:
+            file.unlink()
+
+    def _heed(self, worker: Worker) -> None:
         """Do what signals and the supervisor's pipe have said since the last turn."""
         self._signals.clear()
         if not self._orphaned and _at_end(LIFE_FD):
@@ -149,10 +168,15 @@ class WorkerProcess:
             worker.renew = True
         wanted = max(FINISHING if self._orphaned else 0, min(self._signals.stops, NOW))
         worker.stopping = max(worker.stopping, wanted)
+
+    def _look_after(self, worker: Worker) -> None:
+        """Tell the supervisor of the first job, and reap the orphans that came to us."""
         if worker.jobs_begun and not self._said_first_job:
             self._said_first_job = True
             _report(b"j")
-        reap_strays({worker.runner.pid})
+        if self._signals.child_died:
+            self._signals.child_died = False
+            reap_strays({worker.runner.pid})
 
 
 def _at_end(fd: int) -> bool:
@@ -183,9 +207,17 @@ def main(arguments: list[str]) -> None:
         _report(f" {error}".encode())
         log.error("%s", error)  # noqa: TRY400 - the app's error, said in one line
         code = EXIT_APP if error.lasting else EXIT_RUNNER
+    except StoreUnavailableError as error:  # passing trouble: another worker may fare better in a moment
+        _report(f" {error}".encode())
+        log.error("%s", error)  # noqa: TRY400 - one line is what the operator needs
+        code = EXIT_TROUBLE
     except (OverseerError, TreeLeftError) as error:
         _report(f" {error}".encode())
         log.error("%s", error)  # noqa: TRY400 - one line is what the operator needs
-        code = getattr(error, "exit_code", 1)
+        code = getattr(error, "exit_code", EXIT_TROUBLE)
+    except Exception as error:
+        _report(f" {type(error).__name__}: {error}".encode())
+        log.exception("The worker ends by an error of its own")
+        code = EXIT_TROUBLE
     logging.shutdown()
     sys.exit(code)

@@ -34,7 +34,7 @@ class SqliteMachine(StoreMachine):
 
 @pytest.mark.slow
 def test_any_sequence_of_verbs_leaves_the_store_as_the_model_says():
-    """What each verb returns, and all that can be seen after it, is what the model store says: 50 sequences of 40."""
+    """What each verb returns, and all that can be seen after it, is what the model store says: 50 sequences of up to 40 steps."""
     run_state_machine_as_test(
         SqliteMachine,
         settings=settings(

@@ -71,6 +71,16 @@ for _ in range(400):
 time.sleep(60)
 """
 
+# Has so much memory that the kernel takes a while to free it, in small pieces.
+_LARGE = """
+import mmap, time
+memory = mmap.mmap(-1, 400 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for at in range(0, len(memory), 4096):
+    memory[at] = 1
+time.sleep(60)
+"""
+
 # Adopts what its first child leaves behind; has a second child that is to be spared.
 _SUBREAPER = """
 import sys, time
@@ -227,25 +237,21 @@ def test_descendants_of_a_member_belong_to_it(start, eventually):
     assert read_stat(child) is None or read_stat(child).dead
 
 
-def test_the_caller_and_the_spared_are_never_touched(start, cookie):
-    """They may carry every sign there is: the caller, whoever is spared, and pid 1 are no members."""
+def test_the_spared_are_never_touched(start, cookie):
+    """They may carry every sign there is: whoever is spared is no member, and not killed."""
     spared, other = start("/bin/sleep", "60"), start("/bin/sleep", "60")
-    tree = Tree(
-        groups=frozenset({os.getpgid(0), spared.pid, other.pid, os.getpgid(1)}),
-        cookie=cookie,
-        spare=frozenset({spared.pid, *_relatives()}),
-    )
+    tree = Tree(groups=frozenset({spared.pid, other.pid}), cookie=cookie, spare=frozenset({spared.pid}))
     assert members(tree) == [other.identity]
     cleared = clear(tree, free=lambda: True)
     assert (cleared.done, cleared.killed) == (True, (other.identity,))
     assert spared.exited() is None
 
 
-def _relatives():
-    """Return who else is in the groups of this process and of pid 1; they are no part of the test."""
-    groups = {os.getpgid(0), os.getpgid(1)}
-    stats = (read_stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
-    return {stat.pid for stat in stats if stat and stat.pgid in groups} - {os.getpid(), 1}
+def test_the_caller_and_the_first_process_are_no_members():
+    """Whoever looks belongs to no tree that it looks for, nor does pid 1."""
+    groups = frozenset({read_stat(os.getpid()).pgid, read_stat(1).pgid})
+    found = {who.pid for who in members(Tree(groups=groups, parents=frozenset({0, os.getppid()})))}
+    assert found.isdisjoint({1, os.getpid()})
 
 
 def test_zombies_are_no_members(start, cookie, eventually):
@@ -300,6 +306,30 @@ def test_a_stopped_member_is_killed(start, cookie, eventually):
 
 
 @pytest.mark.slow
+def test_a_process_on_its_way_out_is_waited_for(start, cookie, eventually):
+    """Killed is not dead: the environment goes first, the descriptors long after; it is done when the kernel says so."""
+    child = start(*_python(_LARGE))
+    eventually(lambda: read_stat(child.pid).state == "S")
+    child.signal(signal.SIGKILL)
+    eventually(lambda: look(child.identity) is not Life.RUNNING)
+    assert look(child.identity) is Life.EXITING, "it was gone too soon to tell anything"
+    assert clear(Tree(cookie=cookie), free=lambda: True).done
+    assert child.exited() == (None, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_in_the_middle_of_an_exec_is_not_overlooked(start, cookie, tmp_path):
+    """For a moment of each exec the new environment is not there yet, while the lock is let go of already."""
+    script = tmp_path / "again"
+    script.write_text('exec /bin/sh "$0"\n')
+    for _ in range(40):
+        child = start("/bin/sh", str(script))
+        assert clear(Tree(cookie=cookie), free=lambda: True).done
+        assert look(child.identity) is Life.GONE
+        child.reap()
+
+
+@pytest.mark.slow
 def test_a_fork_storm_is_cleared(start, cookie, eventually):
     """A process that forks all the while it is being killed, each child in a session of its own, ends with all of them."""
     start(*_python(_STORM))
@@ -334,11 +364,26 @@ def test_holders_of_a_file_are_named(start, tmp_path):
     child.reap()
 
 
+def test_who_has_a_file_mapped_holds_it_too(start, tmp_path, eventually):
+    """A mapping keeps a lock alive after every descriptor is closed, so it is named as well."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 4096)
+    child = start(
+        *_python(
+            f"import mmap, time\nwith open({str(path)!r}, 'r+b') as f: m = mmap.mmap(f.fileno(), 4096)\n"
+            "import os; os.closerange(3, 99); time.sleep(60)"
+        )
+    )
+    eventually(lambda: holders(str(path)) == [child.pid] and len(os.listdir(f"/proc/{child.pid}/fd")) == 3)
+    assert holders(str(path)) == [child.pid]
+
+
 def test_the_holder_of_a_lock_is_named_and_no_waiter(start, tmp_path, eventually):
     """Who holds the gate is told from who waits for it, by path and by descriptor."""
     path = str(tmp_path / "gate")
     assert flock_holder(path) is None
     with open(path, "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # of another kind, and no matter here
         assert flock_holder(path) is None
         fcntl.flock(file, fcntl.LOCK_EX)
         waiter = start(*_python(f"import fcntl; fcntl.flock(open({path!r}), fcntl.LOCK_EX)"))

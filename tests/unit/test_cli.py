@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from overseer_lite import errors
 from overseer_lite.cli import show as say
 from overseer_lite.cli.main import COMMANDS, program
+from overseer_lite.cli.watch import Event, Watch
 from overseer_lite.graph import Graph, job_graph
 from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement
 from overseer_lite.liveness import Identity, WorkerFile
@@ -52,7 +54,6 @@ def cli():
     def call(line, *, stdin=None):
         words = line.split() if isinstance(line, str) else line
         result = CliRunner().invoke(program, words, input=stdin)
-        import sys as _s; print(result.stderr)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return Ended(result.exit_code, result.stdout, result.stderr)
 
@@ -75,10 +76,10 @@ def chain(store):
     return store
 
 
-def fail(store, job_id, message="ValueError: boom", **more):
+def fail(store, job_id, message="boom", **more):
     """Reserve a ready job and settle its attempt as failed for good."""
     attempt = store.reserve_job("w", job_id)
-    failure = Failure("exception", message, "ValueError", f"Traceback:\n{message}")
+    failure = Failure("exception", message, "ValueError", f"Traceback:\nValueError: {message}")
     store.exchange("w", [Settlement(attempt, Outcome.FAILED, failure=failure, **more)], 0, [])
     return attempt
 
@@ -93,7 +94,7 @@ def finish(store, job_id, result=None):
 def register(store, worker="w", **fields):
     """Enter a worker that is this process."""
     record = WorkerRecord(id=worker, pid=os.getpid(), identity=Identity.mine().to_text(), **fields)
-    store.register(record).close()
+    return store.register(record)
 
 
 # ---- the program -----------------------------------------------------------------------------------------------------
@@ -334,7 +335,7 @@ def test_jobs_json_lists_each_job_in_order_of_submission(cli, chain):
         "crashes": 0, "interruptions": 0, "worker": None, "dependencies": [], "priority": 0, "ready": False,
         "stuck": False, "due_in_s": None, "waiting_for": 0, "request": None,
         "failure": {
-            "reason": "exception", "message": "ValueError: boom", "exception": "ValueError", "silent": False,
+            "reason": "exception", "message": "boom", "exception": "ValueError", "silent": False,
         },
     }  # fmt: skip
     assert [(job["id"], job["stuck"], job["dependencies"]) for job in value[1:]] == [
@@ -385,7 +386,7 @@ def test_a_name_with_control_characters_in_its_failure_is_written_out(cli, chain
     """A failure's words are somebody else's: they steer no terminal and forge no line."""
     fail(chain, "r/a", "bad \x1b[2J\u202e news")
 
-    assert "bad \\x1b[2J\\u202e news" in cli("jobs").out
+    assert "ValueError: bad \\x1b[2J\\u202e news" in cli("jobs").out
 
 
 # ---- show, logs ------------------------------------------------------------------------------------------------------
@@ -402,7 +403,7 @@ def test_show_tells_status_dependencies_attempts_and_failure(cli, chain):
     assert lines[5].split() == ["attempt", "worker", "began", "ran", "outcome"]
     assert lines[6].split()[:2] == [str(attempt.number), "w"]
     assert lines[6].split()[-3:] == ["failed", "ValueError:", "boom"]
-    assert "exception: ValueError: boom" in lines
+    assert "Traceback:" in lines
     assert lines[-2:] == ["output of attempt 1:", "  hello"]
 
 
@@ -507,7 +508,7 @@ def test_status_says_what_a_runner_is_on(cli, working):
 def test_workers_tells_who_lives(cli, chain, working):
     """The kernel's word, not the age of a beat."""
     record = WorkerRecord("gone", 1, identity=Identity("b", "", 1, 1).to_text(), types=("a", "b"), app="p.py")
-    chain.register(record).close()
+    chain.register(record)
 
     rows = cli("workers").out.splitlines()[1:]
 
@@ -791,6 +792,87 @@ def test_retry_of_a_new_run_is_refused(cli, tmp_path):
 
     assert (ended.code, list(tmp_path.iterdir())) == (2, [])
     assert "--retry needs --id" in ended.err
+
+
+# ---- what happens in a run, found by looking --------------------------------------------------------------------------
+
+
+def told(watch):
+    """Return what is new, without times."""
+    return [event._replace(at=0.0) for event in watch.look(last=True)]
+
+
+def test_watch_tells_what_began_and_how_it_ended_once(chain):
+    """An attempt that began and ended between two looks is told of by its end alone."""
+    watch = Watch(chain, "r")
+    attempt = chain.reserve_job("w", "r/a")
+    assert told(watch) == [Event("started", "r/a")]
+    assert told(watch) == []
+    chain.finish_job(attempt)
+    fail(chain, "r/b")
+
+    assert told(watch) == [
+        Event("finished", "r/a"),
+        Event("failed", "r/b", "attempt 1, ValueError: boom", bad=True),
+    ]
+    assert told(watch) == []
+
+
+def test_watch_tells_each_attempt_of_a_job(chain):
+    """A failure with a retry to come says when; two attempts between two looks are two events."""
+    watch = Watch(chain, "r")
+    fail(chain, "r/a", delay_s=0.0)
+    finish(chain, "r/a")
+    fail(chain, "r/b", delay_s=30.0)
+
+    assert told(watch) == [
+        Event("failed", "r/a", "attempt 1, ValueError: boom", bad=True),
+        Event("finished", "r/a", "attempt 2"),
+        Event("failed", "r/b", "attempt 1, ValueError: boom, again in 30 s", bad=True),
+    ]
+
+
+def test_watch_tells_that_jobs_were_given_up(chain):
+    """The one that was meant, and those that depend on it."""
+    watch = Watch(chain, "r")
+    chain.abort_job("r/b", Failure("abort", "not wanted"))
+
+    assert told(watch) == [
+        Event("aborted", "r/b", "not wanted", bad=True),
+        Event("aborted", "r/c", "", bad=True),
+    ]
+
+
+def test_watch_does_not_tell_what_was_there_before(chain):
+    """A run that is continued begins with what is new."""
+    fail(chain, "r/a", delay_s=0.0)
+    chain.reserve_job("w", "r/a")
+
+    assert told(Watch(chain, "r")) == []
+
+
+def test_watch_of_a_large_run_tells_counts_and_failures_only(chain, monkeypatch):
+    """Listing a million jobs ten times a second would be more work than running them."""
+    monkeypatch.setattr("overseer_lite.cli.watch.LISTED_UP_TO", 2)
+    watch = Watch(chain, "r")
+    finish(chain, "r/a")
+    assert told(watch) == []
+    fail(chain, "r/b")
+
+    assert told(watch) == [Event("failed", "r/b", "ValueError: boom", bad=True)]
+    assert told(watch) == []
+    assert (watch.counts.finished, watch.counts.failed, watch.counts.stuck) == (1, 1, 1)
+
+
+def test_watch_does_not_look_all_the_time(chain):
+    """A look that took long is not repeated at once: nine tenths of the time are left to the workers."""
+    watch = Watch(chain, "r")
+    watch.look()
+    chain.reserve_job("w", "r/a")
+    watch._next_look = time.monotonic() + 60
+
+    assert watch.look() == []
+    assert [event.word for event in watch.look(last=True)] == ["started"]
 
 
 # ---- rendering -------------------------------------------------------------------------------------------------------

@@ -114,6 +114,19 @@ def test_descriptors_arrive_right_whatever_their_numbers(start, pipe):
     assert _told(pipe) == b"three four five b''"
 
 
+def test_a_number_in_use_for_passing_on_is_not_overwritten(start, pipe):
+    """The numbers asked for may be free here, and so be taken by whatever is needed on the way."""
+    first, second = _contents(b"first"), _contents(b"second")
+    low, high = os.dup(0), os.dup(0)
+    os.close(low)
+    os.close(high)
+    code = f"import os; os.write(30, os.read({high}, 9) + os.read({high + 9}, 9))"
+    start(sys.executable, "-I", "-S", "-c", code, descriptors={high: first, high + 9: second, 30: pipe[1]})
+    os.close(first)
+    os.close(second)
+    assert _told(pipe) == b"firstsecond"
+
+
 def test_a_descriptor_may_keep_its_number(start, pipe):
     """The same number here and there is passed on too, though it closes on exec here."""
     code = f"import os; os.write({pipe[1]}, b'same')"
@@ -230,8 +243,8 @@ def test_a_child_that_comes_late_dies_at_once(start):
 def test_a_subreaper_reaps_strays_and_nobody_else(start, pipe):
     """Orphans come to it and are reaped one by one; its own children keep their end for whoever waits for it."""
     child = start(sys.executable, "-c", _SUBREAPER, env=dict(os.environ), descriptors={4: pipe[1]})
-    assert child.reap() == Exit(0, None)
     assert _told(pipe) == b"well"
+    assert child.reap() == Exit(0, None)
 
 
 def test_an_ignored_sigchld_does_not_reap_for_us(start, eventually):

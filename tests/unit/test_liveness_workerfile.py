@@ -160,23 +160,30 @@ def _meaning(slot):
 def _watch(file, step, arguments):
     """Run a step and return the slot as it stood before each line of it, and after."""
     seen = []
+    _at_line_of(step.__name__, lambda: seen.append(file.slot(0)), lambda: step(0, *arguments))
+    return [*seen, file.slot(0)]
+
+
+def _at_line_of(function, act, run):
+    """Run, and act before each line of a function; of one that is no writer, before its first line alone."""
+    acted = []
 
     def trace(frame, event, _):
-        if frame.f_code.co_name != step.__name__:
+        if frame.f_code.co_name != function:
             return None
-        if event == "line":
+        if event == "line" and not (acted and function.startswith("_")):
             sys.settrace(None)
-            seen.append(file.slot(0))
+            acted.append(frame.f_lineno)
+            act()
             sys.settrace(trace)
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        step(0, *arguments)
+        return run()
     finally:
         sys.settrace(before)
-    return [*seen, file.slot(0)]
 
 
 def test_a_name_is_never_taken_twice(file, path):
@@ -213,6 +220,30 @@ def test_a_held_lock_cannot_be_taken_and_a_free_one_can(file, path):
         lock.unlink()
     assert not os.path.exists(path)
     with pytest.raises(FileNotFoundError):
+        take(path)
+
+
+@pytest.mark.parametrize("other", ["removed", "replaced"])
+def test_a_file_that_goes_while_it_is_locked_is_not_there(file, path, other):
+    """Between opening and locking, whoever recovered may have removed it: that lock would guard a file without a name."""
+    file.close()
+
+    def go():
+        os.unlink(path)
+        if other == "replaced":
+            _create(path, now_us=8).close()
+
+    with pytest.raises(FileNotFoundError):
+        _at_line_of("_check_ours", go, lambda: take(path))
+    assert (WorkerFile.read(path) is not None) == (other == "replaced")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_users_file_is_not_taken(file, path):
+    """Whoever could put a file there must not have its word believed."""
+    file.close()
+    os.chown(path, 12345, -1)
+    with pytest.raises(WorkerFileError, match="user 12345 owns it"):
         take(path)
 
 

@@ -235,6 +235,7 @@ def test_changes_by_several_threads_are_all_counted(make_clock):
     assert moved(start, clock.read()) == (400, 400, 400)
 
 
+@pytest.mark.slow
 def test_the_clocks_and_the_model_store_import_no_test_framework():
     """A production process under test pays nothing for `overseer_lite.testing` and needs no extra."""
     code = (

@@ -1,0 +1,150 @@
+"""The command: which rows, how large, where the figures go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any, Final
+
+from tests.chaos.scenario import SCENARIOS, Scenario, Skipped, Unit, Violation, joined
+
+MODULES: Final = ("kills", "points", "syscalls", "stops", "hostile", "clocks", "disk", "damage", "garbage", "bad")
+DEFAULT_SEED: Final = 20261124
+BESIDE: Final = 3  # units at a time; most of a unit's time is waiting
+
+
+class Progress:
+    """What has been done: one JSON line a unit, so that a run that was stopped goes on where it was."""
+
+    def __init__(self, path: str, seed: int, kind: str) -> None:
+        self._path = path
+        self._key = {"seed": seed, "kind": kind}
+        self._lock = threading.Lock()
+        self.done: dict[tuple[str, int], dict[str, Any]] = {}
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                for line in file:
+                    entry = json.loads(line)
+                    if {"seed": entry["seed"], "kind": entry["kind"]} == self._key and entry["outcome"] != "failed":
+                        self.done[entry["scenario"], entry["unit"]] = entry
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Append a unit's figures."""
+        with self._lock, open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({**self._key, **entry}) + "\n")
+            file.flush()
+            self.done[entry["scenario"], entry["unit"]] = entry
+
+
+class Run:
+    """One invocation: runs units, keeps score."""
+
+    def __init__(self, options: argparse.Namespace, directory: str, progress: Progress) -> None:
+        self._options = options
+        self._directory = directory
+        self._progress = progress
+
+    def units(self, row: Scenario) -> int:
+        """Return how many units of a row are wanted."""
+        wanted = row.release if self._options.release else row.small
+        return wanted if self._options.units is None else self._options.units
+
+    def rows(self, rows: list[Scenario]) -> None:
+        """Run the rows: those whose figures are times one by one, then the others side by side."""
+        for row in rows:
+            if row.alone:
+                for index in range(self.units(row)):
+                    self._unit(row, index)
+        with ThreadPoolExecutor(BESIDE) as pool:
+            waiting = [(row, index) for row in rows if not row.alone for index in range(self.units(row))]
+            list(pool.map(lambda pair: self._unit(*pair), waiting))
+
+    def _unit(self, row: Scenario, index: int) -> None:
+        if (row.name, index) in self._progress.done:
+            return
+        directory = os.path.join(self._directory, f"{row.name}-{index}")
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory, mode=0o700)
+        chance = random.Random(f"{self._options.seed}/{row.name}/{index}")
+        unit = Unit(row.name, index, directory, chance, self._options.release)
+        begun = time.monotonic()
+        outcome, words, figures = "passed", "", {}
+        try:
+            figures = row.run(unit)
+        except Skipped as error:
+            outcome, words = "skipped", str(error)
+        except Violation as error:
+            outcome, words, figures = "failed", str(error), error.figures
+        except Exception:  # noqa: BLE001 - a fault of the row itself fails its unit, not the run
+            outcome, words = "failed", traceback.format_exc()
+        took_s = time.monotonic() - begun
+        self._progress.add(
+            {"scenario": row.name, "unit": index, "outcome": outcome, "seconds": round(took_s, 2), "words": words, "figures": figures}
+        )
+        if outcome != "failed":
+            shutil.rmtree(directory, ignore_errors=True)
+        kept = f" (kept: {directory})" if outcome == "failed" else ""
+        shown = " ".join(f"{key}={value}" for key, value in figures.items() if not isinstance(value, list | dict))
+        print(f"{outcome.upper():<7} {row.name}[{index}] {took_s:.1f}s {shown} {words}{kept}", flush=True)
+
+    def closing(self, rows: list[Scenario], took_s: float) -> int:
+        """Print each row's joined figures and the closing line; return the exit code."""
+        print()
+        counts = {"passed": 0, "failed": 0, "skipped": 0}
+        for row in rows:
+            entries = [entry for (name, _), entry in sorted(self._progress.done.items()) if name == row.name]
+            for entry in entries:
+                counts[entry["outcome"]] += 1
+            total = joined([entry["figures"] for entry in entries])
+            shown = " ".join(f"{key}={value}" for key, value in total.items() if not isinstance(value, list))
+            print(f"{row.name:<12} {len(entries)} units: {shown}")
+        skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+        print(f"\n{counts['passed']} passed, {counts['failed']} failed{skipped} in {took_s:.1f}s")
+        return 1 if counts["failed"] or not counts["passed"] else 0
+
+
+def main() -> int:
+    """Run what was asked for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--release", action="store_true", help="the large run: hours")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only that row; may be given again")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"what chance begins with (default {DEFAULT_SEED})")
+    parser.add_argument("--units", type=int, help="so many units of each row")
+    parser.add_argument("--dir", help="where progress.jsonl and failed units are kept (default: a temporary directory)")
+    parser.add_argument("--list", action="store_true", help="list the rows")
+    options = parser.parse_args()
+    for module in MODULES:
+        import_module(f"tests.chaos.{module}")
+    if options.list:
+        for row in SCENARIOS.values():
+            print(f"{row.name:<12} {row.small:>4} / {row.release:<5} {row.doc}")
+        return 0
+    unknown = set(options.only or ()) - SCENARIOS.keys()
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; --list shows them")
+    rows = [row for row in SCENARIOS.values() if not options.only or row.name in options.only]
+    directory = os.path.abspath(options.dir or tempfile.mkdtemp(prefix="chaos-"))
+    os.makedirs(directory, exist_ok=True)
+    progress = Progress(os.path.join(directory, "progress.jsonl"), options.seed, "release" if options.release else "small")
+    print(f"seed {options.seed}, {directory}")
+    begun = time.monotonic()
+    run = Run(options, directory, progress)
+    run.rows(rows)
+    code = run.closing(rows, time.monotonic() - begun)
+    if not options.dir and code == 0:
+        shutil.rmtree(directory)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

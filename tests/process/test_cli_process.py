@@ -1,0 +1,409 @@
+"""The command line as a user has it: processes, signals, pipes, a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PIPELINE = """
+import os, time
+import overseer_lite as overseer
+
+handlers = overseer.Handlers()
+
+@handlers
+def first(job):
+    print("first says hello", flush=True)
+    hold = os.environ.get("HOLD")
+    while hold and not os.path.exists(hold):
+        time.sleep(0.01)
+
+@handlers
+def second(job):
+    if not os.path.exists("mended"):
+        raise ValueError("not mended yet")
+    return {"day": job.args.get("day")}
+
+@handlers
+def third(job):
+    return job.results["second"]
+
+graph = {"first": [], "second": ["first"], "third": ["second"]}
+"""
+
+
+class Ended(NamedTuple):
+    """What a process left."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start the command line in a directory of its own; whatever is still there at the end is killed."""
+    started = []
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("OVERSEER_LITE_", "CI"))}
+
+    def begin(*words, env=None, **options):
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        argv = [sys.executable, "-m", "overseer_lite", *words]
+        process = subprocess.Popen(argv, cwd=tmp_path, env={**environ, **(env or {})}, **options)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def cli(start):
+    """Call the command line and wait for its end."""
+
+    def call(*words, env=None):
+        process = start(*words, env=env)
+        out, err = process.communicate(timeout=60)
+        return Ended(process.returncode, out, err)
+
+    return call
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Write the app."""
+    file = tmp_path / "pipeline.py"
+    file.write_text(PIPELINE)
+    return file
+
+
+def without_times(text):
+    """Return lines of events without the time before them and the durations in them."""
+    text = re.sub(r"^\d\d:\d\d:\d\d ", "", text, flags=re.MULTILINE)
+    return re.sub(r"\b[\d.]+ m?s\b", "T", text)
+
+
+# ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_is_mended_and_goes_on(cli, app, tmp_path):
+    """Exit 1 and the way to see more; the same id keeps what failed, --retry runs it again, then all is finished."""
+    failed = cli("run", "-n", "2", "--id", "r")
+
+    assert failed.code == 1
+    assert without_times(failed.out).splitlines()[-9:] == [
+        "failed      r/second  attempt 1, T, ValueError: not mended yet",
+        "",
+        "failed   r/second: ValueError: not mended yet",
+        "         overseer-lite show r/second",
+        "1 job stuck behind what failed",
+        "",
+        "ended with failures in T: 1 finished, 1 failed, 1 unstarted (1 stuck)",
+        f"run r in {tmp_path}/.overseer/jobs.db",
+        "to try the failed jobs again: overseer-lite run --id r --retry",
+    ]
+    assert "\x1b" not in failed.out
+
+    again = cli("run", "-n", "2", "--id", "r")
+    assert again.code == 1
+    assert again.out.splitlines()[0] == "run r goes on: 1 finished, 1 failed, 1 unstarted (1 stuck)"
+
+    (tmp_path / "mended").touch()
+    mended = cli("run", "-n", "2", "--id", "r", "--retry")
+    assert mended.code == 0
+    assert "finished    r/second  attempt 2" in mended.out
+    assert cli("show", "third", "--result").out == '{\n  "day": null\n}\n'
+    assert "first says hello" in cli("logs", "first").out
+
+
+def test_run_json_is_alone_on_stdout(cli, app, tmp_path):
+    """The events go to stderr."""
+    (tmp_path / "mended").touch()
+
+    ended = cli("run", "-n", "2", "--id", "r", "--json", "--args", '{"day": "monday"}')
+
+    value = json.loads(ended.out)
+    assert 0 < value.pop("seconds") < 60
+    assert value == {
+        "run": "r",
+        "exit_code": 0,
+        "jobs": {"unstarted": 0, "started": 0, "finished": 3, "failed": 0, "aborted": 0, "ready": 0, "stuck": 0},
+        "failed": [],
+    }
+    assert "finished    r/third" in ended.err
+
+
+def test_a_second_run_without_an_id_is_a_new_one_and_names_the_unfinished(cli, app):
+    """A second run neither repeats nor skips in silence."""
+    cli("run", "-n", "1", "--id", "old")
+
+    ended = cli("run", "-n", "1")
+
+    assert ended.out.splitlines()[0].endswith("3 jobs stored in " + ended.out.splitlines()[0].rpartition(" ")[2])
+    assert "unfinished runs in this store: old (`run --id KEY` continues one)" in ended.out.splitlines()
+    assert [run["jobs"]["failed"] for run in json.loads(cli("runs", "--json").out)] == [1, 1]
+
+
+def test_a_changed_graph_is_refused_with_the_difference(cli, app):
+    """Another graph under the same id is no continuation; nothing is stored."""
+    cli("run", "-n", "1", "--id", "r")
+    app.write_text(PIPELINE.replace('"third": ["second"]', '"third": ["first"]'))
+
+    ended = cli("run", "-n", "1", "--id", "r")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "r/third" in ended.err
+    assert "r/first" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("signum", "code", "word"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_run_stopped_by_a_signal_still_has_its_summary(start, app, tmp_path, eventually, signum, code, word):
+    """The current jobs end, then the counts and how to go on; the exit code names the signal."""
+    hold = tmp_path / "hold"
+    process = start("run", "-n", "1", "--id", "r", env={"HOLD": str(hold)})
+    output = tmp_path / ".overseer/jobs.db.d/output"
+    eventually(lambda: output.is_dir() and any(file.stat().st_size for file in output.iterdir()), what="the job begins")
+
+    process.send_signal(signum)
+    hold.touch()
+    out, _err = process.communicate(timeout=30)
+
+    assert process.returncode == code
+    assert re.search(rf"^stopped by {word} in .*: 1 finished, 2 unstarted \(1 ready\)$", out, re.MULTILINE)
+    assert "to go on: overseer-lite run --id r" in out.splitlines()
+
+
+def test_a_run_that_takes_too_long_ends_with_4(cli, app, tmp_path):
+    """Its job is cut short and can be run again."""
+    ended = cli("run", "-n", "1", "--id", "r", "--timeout", "1", env={"HOLD": str(tmp_path / "never")})
+
+    assert ended.code == 4
+    assert "\ntimed out in " in ended.out
+    assert json.loads(cli("status", "--json").out)["jobs"]["ready"] == 1
+
+
+def test_x_stops_at_the_first_failure(cli, tmp_path):
+    """What could still run is left unstarted."""
+    (tmp_path / "pipeline.py").write_text(
+        "import overseer_lite as o, time\nhandlers = o.Handlers()\n"
+        "@handlers\ndef bad(job): raise ValueError('no')\n"
+        "@handlers\ndef slow(job): time.sleep(0.3)\n"
+        "def graph():\n    g = o.Graph()\n    g.add('bad')\n"
+        "    for n in range(40): g.add('slow', name=str(n))\n    return g\n"
+    )
+
+    ended = cli("run", "-n", "1", "-x", "--json")
+
+    value = json.loads(ended.out)
+    assert (ended.code, value["jobs"]["failed"]) == (1, 1)
+    assert value["jobs"]["unstarted"] > 20
+
+
+def test_workers_that_cannot_be_kept_alive_end_a_run_with_5(cli, app):
+    """The app imports where it is inspected, and kills every runner: the last words are told, the jobs are kept."""
+    app.write_text(f"import os\nif os.environ.get('OVERSEER_LITE_WORKER'): os._exit(7)\n{PIPELINE}")
+    from overseer_lite.liveness import COOKIE_VARIABLE
+
+    app.write_text(app.read_text().replace("OVERSEER_LITE_WORKER", COOKIE_VARIABLE))
+
+    ended = cli("run", "-n", "1", "--id", "r")
+
+    assert ended.code == 5
+    assert ended.err.splitlines()[-1].startswith("overseer-lite: Workers cannot be kept alive: ")
+    assert "workers lost in" in ended.out
+    assert json.loads(cli("status", "--json").out)["jobs"]["ready"] == 1
+
+
+BAD_APPS = {
+    "no such file": (None, "there is no file"),
+    "not Python": ("graph = {", "SyntaxError"),
+    "raises": ("1 / 0", "ZeroDivisionError"),
+    "no handlers": ("graph = {'a': []}", "handlers"),
+    "no graph": ("handlers = {'a': print}", "graph"),
+    "empty graph": ("handlers = {'a': print}\ngraph = {}", "no jobs"),
+    "cycle": ("handlers = {'a': print, 'b': print}\ngraph = {'a': ['b'], 'b': ['a']}", "cycle: a -> b -> a"),
+    "unknown dependency": ("handlers = {'a': print}\ngraph = {'a': ['b']}", "depends on 'b'"),
+    "missing handler": ("handlers = {'a': print}\ngraph = {'a': [], 'b': []}", "No handler for type 'b'"),
+    "exits": ("import sys; sys.exit(3)", "3"),
+}
+
+
+@pytest.mark.parametrize(("verb", "kind"), [*(("run", kind) for kind in BAD_APPS), ("submit", "cycle")])
+def test_a_bad_app_is_one_line_exit_2_and_nothing_stored(cli, tmp_path, kind, verb):
+    """The line names what is wrong; no store is made."""
+    text, words = BAD_APPS[kind]
+    if text is not None:
+        (tmp_path / "bad.py").write_text(text)
+
+    ended = cli(verb, "bad.py", "-n", "1") if verb == "run" else cli(verb, "bad.py")
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert words in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / ".overseer").exists()
+
+
+# ---- worker ----------------------------------------------------------------------------------------------------------
+
+
+def test_worker_works_on_what_was_submitted_until_it_is_told_to_stop(start, cli, app, tmp_path, eventually):
+    """SIGTERM lets the current jobs end, and is exit 0; the log has the ancestor's words."""
+    (tmp_path / "mended").touch()
+    assert cli("submit", "--id", "r").code == 0
+    process = start("worker", "-n", "1")
+    assert cli("wait", "--run", "r", "--timeout", "30").code == 0
+
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (0, "")
+    assert re.search(
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO +w1-\w+ Reserving job r/first \(first\)$", err, re.MULTILINE
+    )
+
+
+def test_worker_drain_ends_by_itself(cli, app, tmp_path):
+    """When nothing is left that can run, with exit 0."""
+    (tmp_path / "mended").touch()
+    cli("submit", "--id", "r")
+
+    assert cli("worker", "-n", "2", "--drain").code == 0
+    assert json.loads(cli("status", "--json").out)["jobs"]["finished"] == 3
+
+
+def test_logs_follows_a_running_job_to_its_end(start, app, tmp_path, eventually):
+    """What it has written so far, then the rest, then it ends."""
+    hold = tmp_path / "hold"
+    worker = start("worker", "-n", "1", env={"HOLD": str(hold)})
+    eventually((tmp_path / ".overseer/jobs.db").exists)
+    start("submit", "--id", "r").communicate()
+    follower = start("logs", "first", "-f", env={"PYTHONUNBUFFERED": "1"})
+    assert follower.stdout.readline() == "first says hello\n"
+
+    hold.touch()
+    out, err = follower.communicate(timeout=30)
+
+    assert (follower.returncode, out, err) == (0, "", "")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30) == 0
+
+
+# ---- start and output ------------------------------------------------------------------------------------------------
+
+WHAT_IS_IMPORTED = """
+import sys
+from overseer_lite.cli.main import program
+try:
+    program.main(["status"])
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = ("rich", "overseer_lite.runner", "overseer_lite.supervisor", "overseer_lite.worker", "overseer_lite.liveness",
+         "filelock", "asyncio", "logging", "importlib.metadata", "dataclasses")
+print([name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_status_imports_nothing_it_does_not_need(cli, app, tmp_path):
+    """Its start is what is waited for: no rich without a terminal, nothing that runs jobs."""
+    cli("submit", "--id", "r")
+
+    ended = subprocess.run(
+        [sys.executable, "-c", WHAT_IS_IMPORTED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert ended.stderr == "[]\n"
+
+
+def test_a_closed_pipe_ends_a_listing_quietly(start, cli, app):
+    """As `jobs | head -1` does."""
+    cli("submit", "--id", "r")
+    read, write = os.pipe()
+    os.close(read)
+    process = start("jobs", stdout=write)
+    os.close(write)
+    _out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (141, "")
+
+
+def test_a_locale_that_lacks_a_character_is_no_fault(cli, tmp_path):
+    """A name that cannot be written there is written out."""
+    (tmp_path / "f.jsonl").write_text('{"id": "a→b", "type": "t"}\n', encoding="utf-8")
+    cli("submit", "f.jsonl")
+
+    ended = cli("jobs", env={"PYTHONIOENCODING": "latin-1"})
+
+    assert (ended.code, "a\\u2192b" in ended.out) == (0, True)
+
+
+def on_a_terminal(start, *words, env=None):
+    """Run on a terminal of 100 columns; return the exit code and everything that was drawn."""
+    ours, theirs = pty.openpty()
+    drawn = b""
+    try:
+        process = start(
+            *words, env={"TERM": "xterm-256color", "COLUMNS": "100", **(env or {})}, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                drawn += os.read(ours, 65536)
+            except OSError:  # nobody has the other end any more
+                break
+        return process.wait(timeout=60), drawn.decode()
+    finally:
+        os.close(ours)
+
+
+def test_on_a_terminal_a_run_is_a_live_view(start, app, tmp_path):
+    """A bar with counts, a line a worker, failures above; the cursor is back afterwards, the summary stays."""
+    code, drawn = on_a_terminal(start, "run", "-n", "1", "--id", "r")
+
+    assert code == 1
+    assert "\x1b[?25l" in drawn
+    assert drawn.rindex("\x1b[?25h") < drawn.index("ended with failures in")
+    assert "failed      r/second  attempt 1" in drawn
+    assert re.search(r"\d/3", drawn)
+    assert [file.name for file in (tmp_path / ".overseer/jobs.db.d").glob("log-*")] == []
+
+
+@pytest.mark.parametrize("variable", ["CI", "NO_COLOR"])
+def test_with_ci_or_no_color_set_there_are_no_control_codes(start, app, variable):
+    """One plain line an event, on a terminal too."""
+    code, drawn = on_a_terminal(start, "run", "-n", "1", "--id", "r", env={variable: "1"})
+
+    assert code == 1
+    assert "\x1b" not in drawn
+    assert "failed      r/second" in drawn
+
+
+# ---- demo ------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_kill_says_what_the_kill_did(cli, tmp_path):
+    """A worker is killed in the middle, its job is reset and begun again long before a heartbeat; nothing is left."""
+    ended = cli("demo", "--kill", "-n", "2", env={"TMPDIR": str(tmp_path)})
+
+    assert ended.code == 0, ended
+    found = dict(
+        re.findall(r"^ +(-?\d+)  (killed|attempt 1 reset|attempt 2 began|attempt 2 finished)", ended.out, re.MULTILINE)
+    )
+    assert sorted(found.values()) == ["attempt 1 reset", "attempt 2 began", "attempt 2 finished", "killed"]
+    assert "heartbeats come every 60 s" in ended.out
+    assert "functions are documented" in ended.out
+    assert list(tmp_path.iterdir()) == []
