@@ -189,7 +189,7 @@ class StoreUnavailableError(StoreError):
     """The store could not be asked just now; nothing follows about any job or worker. Trying again is right."""
 
     def __init__(self, path: str, problem: str, remedy: str = "Free what blocks it, then try again") -> None:
-        self.path, self.problem = path, problem
+        self.path, self.problem, self.remedy = path, problem, remedy
         super().__init__(f"The store {path} is unavailable: {problem}. {remedy}.")
 
 
@@ -227,7 +227,7 @@ class UnusableStoreError(StoreError):
     """The file is there and is no store this version may touch."""
 
     def __init__(self, path: str, problem: str, remedy: str) -> None:
-        self.path, self.problem = path, problem
+        self.path, self.problem, self.remedy = path, problem, remedy
         super().__init__(f"Cannot use the store {path}: {problem}. Nothing was written. {remedy}.")
 
 

@@ -38,7 +38,8 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
         "runs": "look",
         "wait": "look",
     },
-    "Act": {"retry": "act", "abort": "act", "reset": "act"},
+    "Act": {"retry": "act", "abort": "act", "reset": "act", "backup": "backup"},
+    "Examine": {"doctor": "doctor"},
 }
 _MODULES: Final = {name: module for section in COMMANDS.values() for name, module in section.items()}
 

@@ -7,6 +7,7 @@ so that no stranger who got the number in between can be hit.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,20 @@ from overseer_lite.clock import read_boot_id
 PF_EXITING: Final = 0x4
 PF_KTHREAD: Final = 0x200000
 
-HAS_PIDFD: Final = hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
+
+def _pidfd_works() -> bool:
+    """Try it: the functions may be there while the kernel is too old, or a sandbox refuses the call."""
+    if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EPERM)
+    return True
+
+
+#: Whether this kernel has descriptors of processes; asked once, at import.
+HAS_PIDFD: Final = _pidfd_works()
 
 
 class Life(StrEnum):

@@ -8,7 +8,6 @@ Spawn from the main thread: what ties a child to its parent's life (`die_with_pa
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
@@ -195,7 +194,7 @@ def supports() -> dict[str, bool]:
     `pdeathsig`: a runner dies with its worker; `proc`: trees are found by more than their group.
     """
     linux = sys.platform == "linux"
-    return {"pidfd": _pidfd_works(), "subreaper": linux, "pdeathsig": linux, "proc": proc_is_ours()}
+    return {"pidfd": HAS_PIDFD, "subreaper": linux, "pdeathsig": linux, "proc": proc_is_ours()}
 
 
 def _open_own_pidfd(pid: int) -> int | None:
@@ -204,22 +203,10 @@ def _open_own_pidfd(pid: int) -> int | None:
         return None
     try:
         return os.pidfd_open(pid)
-    except OSError as error:
-        if error.errno == errno.ENOSYS:
-            return None
+    except OSError:
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED)
         raise
-
-
-def _pidfd_works() -> bool:
-    if not HAS_PIDFD:
-        return False
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError:
-        return False
-    return True
 
 
 def _inheritable() -> list[int]:

@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import time
+from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from overseer_lite.clock import read_boot_id
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 #: The environment variable that carries the worker's id in the runner and in all that it starts.
 COOKIE_VARIABLE: Final = "OVERSEER_LITE_WORKER"
 
-_ROUNDS: Final = 50  # listings within one pass; each reads only the pids that are new, so they get short at once
+_ROUNDS: Final = 50  # lists within one pass; each reads only the pids that are new, so they get short at once
 _PIDFDS: Final = 256  # kept at a time: a fork storm must not use up our descriptors
 _LOOK_AGAIN_S: Final = 0.1  # a storm goes on while we wait for its dead
 _FORGOTTEN = (FileNotFoundError, ProcessLookupError)
@@ -103,8 +104,8 @@ def clear(tree: Tree, *, free: Callable[[], bool], timeout_s: float = 10.0) -> C
         timeout_s: How long to try. A process in an uninterruptible wait may take longer than any time.
 
     Returns:
-        `done` only after a pass that began with `free()` true and found neither a member nor anyone on its way out or
-        in the middle of an exec who might be one.
+        `done` only after a pass that began with `free()` true and found no member, nor anyone in the middle of an exec
+        who might be one, and after all who were on their way out during it are dead.
     """
     deadline = time.monotonic() + timeout_s
     if not proc_is_ours():
@@ -118,35 +119,53 @@ def clear(tree: Tree, *, free: Callable[[], bool], timeout_s: float = 10.0) -> C
             look_over = _Pass(tree, victims.strike)
             look_over.run()
             passes += 1
-            there = [*look_over.found.values(), *look_over.unsure.values()]
-            if began_free and not there:
+            proof = began_free and look_over.complete
+            wait_s = deadline - time.monotonic()
+            all_gone = victims.wait_gone(look_over.leaving, wait_s if proof else min(_LOOK_AGAIN_S, wait_s))
+            if proof and all_gone:
                 return Cleared(True, tuple(killed), passes, ())
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                left = (who for who in there if look(who) is not Life.GONE)
-                return Cleared(False, tuple(killed), passes, tuple(left))
-            if not victims.wait_gone(look_over.unsure.values(), min(_LOOK_AGAIN_S, left_s)):
-                time.sleep(min(nap_s, left_s))
-                nap_s = min(2 * nap_s, 0.05)
+        if time.monotonic() >= deadline:
+            blamed = look_over.leaving if proof else look_over.found.values()  # strangers leave all the time
+            return Cleared(False, tuple(killed), passes, tuple(who for who in blamed if look(who) is not Life.GONE))
+        if not look_over.found:
+            time.sleep(nap_s)
+            nap_s = min(2 * nap_s, 0.05)
+
+
+class _Verdict(Enum):
+    """What one look at a process says."""
+
+    MEMBER = "member"
+    STRANGER = "stranger"
+    LEAVING = "leaving"  # its signs are gone already, it is not: it cannot fork any more, and must be waited for
+    CHANGING = "changing"  # in the middle of an exec: its signs are not there yet
+    MISSED = "missed"  # it died before it could be looked at: whom it forked is on the next list
 
 
 class _Pass:
-    """One pass: list, read and judge, until a listing brings nobody new.
+    """One pass: list, read and judge; and list again, as long as somebody on the last list was not judged alive.
 
-    Signs are read after all of a listing's stats, so that a victim struck meanwhile does not hide whose parent it was.
+    What is proved by a pass that found nobody: everyone on its last list was a stranger, or on an earlier one; so
+    nobody of the tree was alive at that moment, those aside who were leaving. Signs are read after all of a list's
+    stats, so that a victim struck meanwhile does not hide whose parent it was.
+
+    Attributes:
+        found: The members, by pid.
+        leaving: Who was on the way out and may have been a member.
+        complete: Whether nobody was found, and nobody else can have been missed.
     """
 
     __slots__ = (
         "_boot_id",
         "_everyone",
-        "_fresh",
         "_knows_env_end",
         "_namespace",
         "_output",
         "_strike",
         "_tree",
+        "complete",
         "found",
-        "unsure",
+        "leaving",
     )
 
     def __init__(self, tree: Tree, strike: Callable[[Identity], None] | None = None) -> None:
@@ -154,37 +173,50 @@ class _Pass:
         self._strike = strike
         self._everyone: dict[int, ProcessStat] = {}
         self.found: dict[int, Identity] = {}
-        self.unsure: dict[int, Identity] = {}
+        self.leaving: list[Identity] = []
+        self.complete = False
         self._boot_id = read_boot_id()
         mine = read_stat(os.getpid())
         self._knows_env_end = mine is not None and mine.env_end > 0
         self._namespace = Identity.mine(self._boot_id).pid_namespace
         self._output = _real_prefix(tree.output)
-        self._fresh: list[ProcessStat] = []
 
     def run(self) -> None:
         """Look over everybody; newcomers of the meantime included, so that hopping from pid to pid is no hiding."""
         seen: set[int] = set()
+        changing = False
         for _ in range(_ROUNDS):
             listed = _pids() - seen
-            if not listed:
-                return
             seen |= listed
-            self._fresh = [stat for stat in map(read_stat, sorted(listed, reverse=True)) if stat is not None]
-            self._everyone.update((stat.pid, stat) for stat in self._fresh)
-            self._judge_fresh()
-            self._add_descendants()
+            verdicts = self._look_at(listed)
+            changing = changing or _Verdict.CHANGING in verdicts
+            if verdicts.isdisjoint({_Verdict.LEAVING, _Verdict.MISSED}):
+                self.complete = not self.found and not changing
+                return
 
-    def _judge_fresh(self) -> None:
+    def _look_at(self, pids: set[int]) -> set[_Verdict]:
+        stats = [read_stat(pid) for pid in sorted(pids, reverse=True)]
+        fresh = [stat for stat in stats if stat is not None]
+        self._everyone.update((stat.pid, stat) for stat in fresh)
         groups = self._own_groups()
-        for stat in self._fresh:
-            if self._untouchable(stat):
-                continue
-            verdict = stat.pgid in groups or stat.ppid in self._tree.parents or self._shows_signs(stat)
-            if verdict:
-                self._add(stat)
-            elif verdict is None:
-                self.unsure[stat.pid] = self._identity(stat)
+        verdicts = {self._judge(stat, groups) for stat in fresh}
+        self._add_descendants()
+        return verdicts if len(fresh) == len(stats) else verdicts | {_Verdict.MISSED}
+
+    def _judge(self, stat: ProcessStat, groups: set[int]) -> _Verdict:
+        if stat.dead:
+            return _Verdict.MISSED
+        if self._untouchable(stat):
+            return _Verdict.STRANGER
+        if stat.pgid in groups or stat.ppid in self._tree.parents:
+            self._add(stat)
+            return _Verdict.MEMBER
+        verdict = self._judge_signs(stat)
+        if verdict is _Verdict.MEMBER:
+            self._add(stat)
+        elif verdict is _Verdict.LEAVING:
+            self.leaving.append(self._identity(stat))
+        return verdict
 
     def _add_descendants(self) -> None:
         grew = True
@@ -197,7 +229,6 @@ class _Pass:
 
     def _add(self, stat: ProcessStat) -> None:
         self.found[stat.pid] = identity = self._identity(stat)
-        self.unsure.pop(stat.pid, None)
         if self._strike is not None:
             self._strike(identity)
 
@@ -217,35 +248,35 @@ class _Pass:
         }
         return set(self._tree.groups) - strangers
 
-    def _shows_signs(self, stat: ProcessStat) -> bool | None:
-        """Whether environment or descriptors give it away; None: they cannot be read just now, look again."""
+    def _judge_signs(self, stat: ProcessStat) -> _Verdict:
+        """Judge by environment and descriptors."""
         if not self._tree.cookie and not self._output:
-            return False
-        read = False
+            return _Verdict.STRANGER
+        known = False
         for place in _places(stat):
             if self._output and _writes_to(place, self._output):
-                return True
+                return _Verdict.MEMBER
             if self._tree.cookie and (environment := _environment(place)):
-                read = True
+                known = True
                 if f"\0{COOKIE_VARIABLE}={self._tree.cookie}\0".encode() in environment:
-                    return True
-        return None if self._tree.cookie and not read and self._may_show_later(stat) else False
+                    return _Verdict.MEMBER
+        return _Verdict.STRANGER if known else self._judge_signless(stat)
 
-    def _may_show_later(self, before: ProcessStat) -> bool:
-        """Whether an empty environment means nothing yet: its owner is on its way out, or in the middle of an exec.
-
-        Any daemon may have an empty one; waiting for it would be waiting for ever.
-        """
+    def _judge_signless(self, before: ProcessStat) -> _Verdict:
+        """Judge one without an environment: any daemon may be so, and waiting for it would be waiting for ever."""
         stat = read_stat(before.pid)
-        if stat is None or stat.dead or stat.start_time != before.start_time or not _is_own(stat.pid):
-            return False
+        if stat is None or stat.dead or stat.start_time != before.start_time:
+            return _Verdict.MISSED
+        if not _is_own(stat.pid):
+            return _Verdict.STRANGER  # nothing of it can ever be read
         if _is_exiting(stat):
-            return True
+            return _Verdict.LEAVING
         # Between an exec's new memory and the environment in it, the end of it stands at 0; descriptors that close on
-        # exec, the lock's among them, are closed by then.
-        if stat.env_end == 0 and self._knows_env_end:
-            return True
-        return bool(_environment(f"/proc/{stat.pid}"))  # it has got there just now
+        # exec, the lock's among them, are closed by then. Or it has got there just now.
+        unset = stat.env_end == 0 and self._knows_env_end
+        if self._tree.cookie and (unset or _environment(f"/proc/{stat.pid}")):
+            return _Verdict.CHANGING
+        return _Verdict.STRANGER
 
 
 class _Victims:
@@ -275,18 +306,21 @@ class _Victims:
                 self._note(who, struck=True)
 
     def wait_gone(self, others: Iterable[Identity], timeout_s: float) -> bool:
-        """Wait until all that were struck, and the others, are dead, or the time is up; False if there was none to wait for."""
+        """Wait until all that were struck, and the others, are dead; False if the time is up first."""
+        deadline = time.monotonic() + timeout_s
+        if not HAS_PIDFD:
+            return _poll_gone([*self._killed, *others], deadline)
         for who in others:
             if (pidfd := open_pidfd(who)) is not None:
                 self._keep(pidfd)
-        if not self._pidfds:
-            return False
-        deadline = time.monotonic() + timeout_s
         poll = select.poll()
         for pidfd in self._pidfds:
             poll.register(pidfd, select.POLLIN)
         waiting = len(self._pidfds)
-        while waiting and (left_s := deadline - time.monotonic()) > 0:
+        while waiting:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
             for pidfd, _ in poll.poll(left_s * 1000):
                 poll.unregister(pidfd)
                 waiting -= 1
@@ -302,6 +336,15 @@ class _Victims:
     def _note(self, who: Identity, *, struck: bool) -> None:
         if struck:
             self._killed[who] = None
+
+
+def _poll_gone(who: list[Identity], deadline: float) -> bool:
+    """Wait for the dead where there are no pidfds."""
+    while any(look(each) is not Life.GONE for each in who):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def children(pid: int) -> frozenset[int]:

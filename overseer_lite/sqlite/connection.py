@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
 SCHEMA_VERSION: Final = 1
 BUSY_MS: Final = 250
+FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
 _READ_TIMEOUT_S: Final = 5.0
 _MAGIC: Final = b"SQLite format 3\0"
 _RESTORE: Final = "Restore a backup; see `overseer-lite doctor`"
@@ -101,6 +102,7 @@ class Database:
         self.path = path
         self.state = files.state_directory(path)
         self.timeout_s = timeout_s
+        self.durability = durability
         self.generation = 0
         self._synchronous = SYNCHRONOUS_FULL if durability == "full" else SYNCHRONOUS_NORMAL
         self._unsafe_filesystem = unsafe_filesystem
@@ -307,6 +309,13 @@ class Database:
     def version(self) -> int:
         """Return the version of the file's schema."""
         return int(_scalar(self.open(), "PRAGMA user_version"))
+
+    def has_room(self) -> bool:
+        """Whether there is space enough to begin something new: the log's, and a checkpoint's."""
+        try:
+            return files.free_bytes(self.path) >= FLOOR_BYTES
+        except OSError:
+            return True  # whether there is a disk at all is said by the next write
 
     def wal_bytes(self) -> int:
         """Return how large the log is."""

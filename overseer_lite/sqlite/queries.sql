@@ -317,3 +317,19 @@ UPDATE jobs SET status = 0, worker = NULL, request = NULL, beat_us = NULL WHERE 
 
 -- forget_workers: likewise
 DELETE FROM workers;
+
+-- quick_check: whether the file's pages and rows are sound
+PRAGMA quick_check(5);
+
+-- integrity_check: whether the indexes agree with the tables as well
+PRAGMA integrity_check(5);
+
+-- foreign_key_check: rows that name rows which are not there
+PRAGMA foreign_key_check;
+
+-- wrong_counts: jobs whose count of what they wait for is not what their dependencies say
+SELECT j.id FROM jobs j WHERE j.waiting_for <> (
+  SELECT count(*) FROM dependencies e JOIN jobs d ON d.key = e.dependency WHERE e.job = j.key AND d.status <> 2) LIMIT 5;
+
+-- worker_ids: all names workers go by
+SELECT id FROM workers;

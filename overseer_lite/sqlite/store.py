@@ -15,6 +15,7 @@ from overseer_lite.clock import Clock, open_clock
 from overseer_lite.errors import (
     InvalidInputError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
     SupersededError,
     UnknownJobError,
@@ -55,9 +56,12 @@ if TYPE_CHECKING:
 
     from overseer_lite.graph import Graph
     from overseer_lite.job import Job
+    from overseer_lite.sqlite.backup import Backup
+    from overseer_lite.sqlite.examine import Finding
     from overseer_lite.sqlite.files import FileIdentity
 
 TRUNCATE_FROM_JOBS: Final = 20_000
+FULL_RETRY_S: Final = 1.0
 
 
 def open_address(address: str, **options: Any) -> SqliteStore:
@@ -152,6 +156,25 @@ class SqliteStore:
         if not create.create(self.path, self.clock.read(), unsafe_filesystem=self._unsafe_filesystem):
             create.migrate(self.path, unsafe_filesystem=self._unsafe_filesystem)
         self._db.open()
+
+    def backup(self, target: str) -> Backup:
+        """Copy the store, workers at work or not, to a file that must not exist; see `backup.backup`."""
+        from overseer_lite.sqlite.backup import backup
+
+        return backup(self.path, target, unsafe_filesystem=self._unsafe_filesystem)
+
+    def examine(self, *, full: bool = False, silent_for_s: float = 50.0) -> list[Finding]:
+        """Look at the store and all around it; see `examine.examine`."""
+        from overseer_lite.sqlite.examine import examine
+
+        return examine(
+            self.path,
+            self.clock,
+            full=full,
+            durability=self._db.durability,
+            silent_for_s=silent_for_s,
+            unsafe_filesystem=self._unsafe_filesystem,
+        )
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -340,6 +363,10 @@ class SqliteStore:
     ) -> Exchange:
         """Settle what is done, then reserve up to `want` ready jobs of these types."""
         refused: list[Refusal] = []
+        full = want > 0 and not self._db.has_room()  # what would be reserved now could perhaps not be settled
+        if full and not settlements:
+            raise StoreFullError(self.path)
+        want = 0 if full else want
         with self._db.write("exchange") as db:
             moment = self._moment(db)
             for settlement in settlements:
@@ -359,7 +386,7 @@ class SqliteStore:
             hungry = want > 0 and not jobs
             if hungry != bool(idle) and (row is None or row[1]):
                 db.run("set_idle", (key, int(hungry)))
-            next_due_s = look.next_due_s(db, names, run_key, moment.now)
+            next_due_s = FULL_RETRY_S if full else look.next_due_s(db, names, run_key, moment.now)
             bells = self._bells(moment, taken, worker)
         self._ring(bells)
         return Exchange(jobs, refused, next_due_s)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,17 @@ def test_a_running_clock_goes_on_with_real_time(make_clock, eventually):
     clock.advance(1000)
     monotonic, boottime, wall = moved(before, clock.read())
     assert 1000.002 < monotonic == boottime == wall < 1010
+
+
+def test_a_running_clock_counts_real_time_once(make_clock, eventually):
+    """However often it is moved meanwhile, no more passes than has really passed."""
+    clock = make_clock(running=True)
+    begun = time.monotonic()
+    before = clock.read()
+    eventually(lambda: clock.read().monotonic_us > before.monotonic_us + 2000, what="progress of a running clock")
+    for _ in range(100):
+        clock.advance(0)
+    assert moved(before, clock.read())[0] <= time.monotonic() - begun
 
 
 def test_a_running_clock_starts_near_zero_after_a_reboot(make_clock):
