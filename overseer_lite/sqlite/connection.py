@@ -524,6 +524,7 @@ class _Read:
         while True:
             connection = db.open()
             try:
+                connection.execute("PRAGMA query_only = ON")  # who reads first and then writes cannot be made to wait
                 connection.execute("BEGIN")
                 connection.execute(SQL["snapshot"]).fetchall()  # BEGIN alone takes none
             except engine.BusyError as error:  # the log is being recovered after a power loss, say
@@ -542,9 +543,11 @@ class _Read:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         connection = self._db._connection
-        if connection is not None and connection.in_transaction:
+        if connection is not None:
             try:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+                connection.execute("PRAGMA query_only = OFF")
             except engine.Error as failure:
                 raise self._db._failed(failure) from failure
         if error is not None and (meant := self._db._unreadable(error)) is not None:
