@@ -256,14 +256,17 @@ class Store(Protocol):
         types: Collection[str],
         *,
         limits: Mapping[str, int] | None = None,
+        groups: Mapping[str, int] | None = None,
         run: str | None = None,
     ) -> Exchange:
         """Settle what is done, then reserve up to `want` ready jobs of these types: one transaction.
 
         A settlement that must be refused does not stop the others. Settling an attempt twice the same way is a success.
+        A job that was handed back is reserved alone: nothing with it, and only by a worker that holds nothing else.
 
         Args:
             limits: At most so many started jobs of a type, this worker's own included.
+            groups: At most so many of a type by this exchange.
             run: Reserve from this run alone.
         """
         ...

@@ -9,6 +9,7 @@ lock free finds nobody. Whoever is between fork and exec still holds that lock; 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -252,17 +253,18 @@ class _Pass:
         """Judge by environment and descriptors."""
         if not self._tree.cookie and not self._output:
             return _Verdict.STRANGER
-        known = False
+        environments = []
         for place in _places(stat):
             if self._output and _writes_to(place, self._output):
                 return _Verdict.MEMBER
-            if self._tree.cookie and (environment := _environment(place)):
-                known = True
-                if f"\0{COOKIE_VARIABLE}={self._tree.cookie}\0".encode() in environment:
-                    return _Verdict.MEMBER
-        return _Verdict.STRANGER if known else self._judge_signless(stat)
+            if self._tree.cookie:
+                environments.append(_environment(place))
+        cookie = f"\0{COOKIE_VARIABLE}={self._tree.cookie}\0".encode()
+        if any(cookie in environment for environment in environments if environment):
+            return _Verdict.MEMBER
+        return _Verdict.STRANGER if any(environments) else self._judge_signless(stat, denied=None in environments)
 
-    def _judge_signless(self, before: ProcessStat) -> _Verdict:
+    def _judge_signless(self, before: ProcessStat, *, denied: bool) -> _Verdict:
         """Judge one without an environment: any daemon may be so, and waiting for it would be waiting for ever."""
         stat = read_stat(before.pid)
         if stat is None or stat.dead or stat.start_time != before.start_time:
@@ -272,8 +274,9 @@ class _Pass:
         if _is_exiting(stat):
             return _Verdict.LEAVING
         # Between an exec's new memory and the environment in it, the end of it stands at 0; descriptors that close on
-        # exec, the lock's among them, are closed by then. Or it has got there just now.
-        unset = stat.env_end == 0 and self._knows_env_end
+        # exec, the lock's among them, are closed by then. Or it has got there just now. Where reading it is denied (an
+        # ssh-agent, say, has shut itself off) that 0 means nothing.
+        unset = stat.env_end == 0 and self._knows_env_end and not denied
         if self._tree.cookie and (unset or _environment(f"/proc/{stat.pid}")):
             return _Verdict.CHANGING
         return _Verdict.STRANGER
@@ -479,12 +482,16 @@ def _is_exiting(stat: ProcessStat) -> bool:
 
 
 def _environment(place: str) -> bytes | None:
-    """Return an environment with a NUL before and after each entry; None if it is empty or cannot be read."""
+    """Return an environment with a NUL before and after each entry; b"" if there is none (yet, any more), None if denied."""
     try:
         environment = read_proc(f"{place}/environ")
-    except OSError:  # somebody else's; or it is going: what the kernel says then differs between its versions
+    except PermissionError:
         return None
-    return b"\0" + environment + b"\0" if environment else None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EIO):
+            return b""  # it is going: what the kernel says then differs between its versions
+        raise
+    return b"\0" + environment + b"\0" if environment else b""
 
 
 def _writes_to(place: str, prefix: str) -> bool:

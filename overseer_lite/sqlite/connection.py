@@ -291,9 +291,18 @@ class Database:
             StoreReplacedError: They do not; what would be written would go nowhere.
             StoreUnavailableError: It cannot be told now.
         """
+        self._check(self._places)
+
+    def _check_file_and_log(self) -> None:
+        """Look at the two files a write goes to, before each one: 2 us a file; the others at each sweep."""
+        self._check((self.path, self.path + "-wal"))
+
+    def _check(self, paths: Iterable[str]) -> None:
+        path = self.path
         try:
-            for path, (device, inode) in self._places.items():
+            for path in paths:
                 found = os.stat(path)
+                device, inode = self._places[path]
                 if found.st_ino != inode or found.st_dev != device:
                     raise self._replaced(path, "was replaced by another file")
         except (FileNotFoundError, NotADirectoryError):
@@ -358,6 +367,11 @@ class Database:
         """Run a named statement once for each row; the rows are streamed."""
         assert self._connection is not None
         self._connection.executemany(SQL[name], rows)
+
+    def many_rows(self, name: str, rows: Iterable[Sequence[Any]]) -> list[Row]:
+        """Run a named statement once for each row of bindings; return all rows it gave."""
+        assert self._connection is not None
+        return self._connection.executemany(SQL[name], rows).fetchall()
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Move the log into the file, under the gate, and cut the log to nothing if asked to.
@@ -457,7 +471,7 @@ class _Write:
         begun = time.monotonic()
         try:
             gate.acquire(db.timeout_s)
-            db.check_in_place()  # behind the gate: it may have taken a while to get here
+            db._check_file_and_log()  # behind the gate: it may have taken a while to get here
             if not self._synced:
                 connection.execute(SYNCHRONOUS_NORMAL)
             self._begin(connection, begun)

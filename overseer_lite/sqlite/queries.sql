@@ -75,8 +75,16 @@ FROM jobs j LEFT JOIN workers w ON w.key = j.worker WHERE j.id = ?1;
 
 -- settle: take a job out of started; the guard is said again, where it cannot be forgotten
 UPDATE jobs SET status = ?4, worker = NULL, request = NULL, beat_us = NULL, attempt = ?5, failures = ?6, crashes = ?7,
-  interruptions = ?8, failure = ?9, due_us = ?10, due_wall_us = ?11, delay_us = ?12
+  interruptions = ?8, failure = ?9, due_us = ?10, due_wall_us = ?11, delay_us = ?12, alone = ?13
 WHERE key = ?1 AND status = 1 AND attempt = ?2 AND worker = (SELECT key FROM workers WHERE id = ?3);
+
+-- finish: the same for the attempt's best end, by its fence alone
+UPDATE jobs SET status = 2, worker = NULL, request = NULL, beat_us = NULL, failure = NULL
+WHERE id = ?1 AND status = 1 AND attempt = ?2 AND worker = ?3
+RETURNING id, key, reserved_wall_us;
+
+-- holds_any: whether a worker holds anything
+SELECT 1 FROM jobs INDEXED BY started WHERE status = 1 AND worker = ?1 LIMIT 1;
 
 -- add_result: keep a result
 INSERT INTO results (job, value) VALUES (?1, ?2);
@@ -140,13 +148,13 @@ SELECT min((SELECT min(j.due_us) FROM jobs j INDEXED BY delayed_in_run
   WHERE j.run = ?2 AND j.type = t.value AND j.status = 0 AND j.waiting_for = 0 AND j.due_us IS NOT NULL)) FROM json_each(?1) t;
 
 -- candidates: the next ready jobs, up to so many of each of these types
-SELECT j.key, j.type FROM json_each(?1) t JOIN jobs j ON j.key IN (
+SELECT j.key, j.type, j.alone FROM json_each(?1) t JOIN jobs j ON j.key IN (
   SELECT r.key FROM jobs r INDEXED BY ready WHERE r.type = t.value AND r.status = 0 AND r.waiting_for = 0 AND r.due_us IS NULL
   ORDER BY r.priority DESC, r.key LIMIT ?2)
 ORDER BY j.priority DESC, j.key;
 
 -- candidates_in_run: likewise, of one run
-SELECT j.key, j.type FROM json_each(?1) t JOIN jobs j ON j.key IN (
+SELECT j.key, j.type, j.alone FROM json_each(?1) t JOIN jobs j ON j.key IN (
   SELECT r.key FROM jobs r INDEXED BY ready_in_run
   WHERE r.run = ?3 AND r.type = t.value AND r.status = 0 AND r.waiting_for = 0 AND r.due_us IS NULL
   ORDER BY r.priority DESC, r.key LIMIT ?2)
@@ -156,10 +164,10 @@ ORDER BY j.priority DESC, j.key;
 SELECT type, count(*) FROM jobs INDEXED BY started WHERE status = 1 GROUP BY type;
 
 -- reserve: start the next attempt of a ready job, with its first beat
-UPDATE jobs SET status = 1, attempt = attempt + 1, worker = ?2, beat_us = ?3, reserved_wall_us = ?4,
+UPDATE jobs SET status = 1, attempt = attempt + 1, worker = ?2, beat_us = ?3, reserved_wall_us = ?4, alone = 0,
   due_us = NULL, due_wall_us = NULL, delay_us = NULL
 WHERE key = ?1 AND status = 0 AND waiting_for = 0 AND (due_us IS NULL OR due_us <= ?5)
-RETURNING id, run, name, type, attempt, args, failures, depends;
+RETURNING key, id, run, name, type, attempt, args, failures, depends;
 
 -- run_of: a run's id and shared args
 SELECT id, args FROM runs WHERE key = ?1;

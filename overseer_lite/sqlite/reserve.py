@@ -6,40 +6,69 @@ enter the ready index when they are due (`promote`), so neither are those.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.job import Attempt, DependencyResult, ReservedJob, merge_args
 from overseer_lite.sqlite.transaction import keys_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from overseer_lite.sqlite.connection import Database
     from overseer_lite.sqlite.transaction import Moment
 
 
-def reserve(
-    moment: Moment,
-    worker: tuple[str, int],
-    want: int,
-    types: Mapping[int, str],
-    limits: Mapping[int, int],
-    run: int | None,
-) -> tuple[list[ReservedJob], dict[int, int]]:
-    """Reserve up to `want` ready jobs; return them, and how many of each type were taken.
+_RUNS_KEPT: Final = 1000
 
-    Args:
-        worker: Id and key.
+
+class Wanted(NamedTuple):
+    """What a worker would take.
+
+    Attributes:
+        worker: Its id and key.
+        want: At most so many jobs.
         types: Keys and names.
         limits: By type key: at most so many started.
-        run: Only of this run.
+        groups: By type key: at most so many by this exchange.
+        run: Only of this run, by key.
     """
-    db = moment.db
-    promote(moment, types)
-    jobs: list[ReservedJob] = []
+
+    worker: tuple[str, int]
+    want: int
+    types: Mapping[int, str]
+    limits: Mapping[int, int]
+    groups: Mapping[int, int]
+    run: int | None
+
+
+class Runs:
+    """Ids and shared args of runs, by key; a run never changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, str | None]] = {}
+
+    def of(self, db: Database, key: int) -> tuple[str, str | None]:
+        """Return a run's id and shared args."""
+        found = self._known.get(key)
+        if found is None:
+            row = db.one("run_of", (key,))
+            assert row is not None
+            if len(self._known) > _RUNS_KEPT:
+                self._known.clear()
+            found = self._known[key] = (row[0], row[1])
+        return found
+
+
+def reserve(moment: Moment, wanted: Wanted, runs: Runs) -> tuple[list[ReservedJob], dict[int, int]]:
+    """Reserve ready jobs; return them in the order in which they are to run, and how many of each type were taken."""
+    promote(moment, wanted.types)
+    keys = _candidates(moment.db, wanted)
+    if not keys:
+        return [], {}
     taken: dict[int, int] = {}
-    for key in _candidates(db, want, types, limits, run):
-        job, kind = start(moment, worker, key)
+    jobs = []
+    for job, kind in start(moment, wanted.worker, keys, wanted.types, runs):
         jobs.append(job)
         taken[kind] = taken.get(kind, 0) + 1
     return jobs, taken
@@ -50,22 +79,28 @@ def promote(moment: Moment, types: Mapping[int, str]) -> None:
     moment.db.run("promote", (keys_json(types), moment.now.boottime_us))
 
 
-def _candidates(
-    db: Database, want: int, types: Mapping[int, str], limits: Mapping[int, int], run: int | None
-) -> list[int]:
-    if want <= 0 or not types:
+def _candidates(db: Database, wanted: Wanted) -> list[int]:
+    count = wanted.want
+    if count <= 0 or not wanted.types:
         return []
-    room = dict.fromkeys(types, want)
-    if limits:
-        started: dict[int, int] = {key: count for key, count in db.all("started_by_type")}  # noqa: C416
-        for key, limit in limits.items():
+    room = {key: wanted.groups.get(key, count) for key in wanted.types}
+    if wanted.limits:
+        started: dict[int, int] = {key: number for key, number in db.all("started_by_type")}  # noqa: C416
+        for key, limit in wanted.limits.items():
             if key in room:
-                room[key] = limit - started.get(key, 0)
-    keys = keys_json(key for key, count in room.items() if count > 0)
-    rows = db.all("candidates", (keys, want)) if run is None else db.all("candidates_in_run", (keys, want, run))
+                room[key] = min(room[key], limit - started.get(key, 0))
+    keys = keys_json(key for key, number in room.items() if number > 0)
+    if wanted.run is None:
+        rows = db.all("candidates", (keys, count))
+    else:
+        rows = db.all("candidates_in_run", (keys, count, wanted.run))
     chosen: list[int] = []
-    for key, kind in rows:
-        if len(chosen) == want:
+    for key, kind, alone in rows:
+        if alone:
+            if chosen or db.one("holds_any", (wanted.worker[1],)) is not None:
+                continue
+            return [key]
+        if len(chosen) == count:
             break
         if room[kind] > 0:
             room[kind] -= 1
@@ -73,30 +108,35 @@ def _candidates(
     return chosen
 
 
-def start(moment: Moment, worker: tuple[str, int], key: int) -> tuple[ReservedJob, int]:
-    """Start the next attempt of a ready job; return it and the key of its type."""
+def start(
+    moment: Moment, worker: tuple[str, int], keys: Sequence[int], types: Mapping[int, str], runs: Runs
+) -> list[tuple[ReservedJob, int]]:
+    """Start the next attempt of ready jobs; return each with the key of its type."""
     db, now = moment.db, moment.now
-    row = db.one("reserve", (key, worker[1], now.monotonic_us, now.wall_us, now.boottime_us))
-    assert row is not None, "it was ready in this very transaction"
-    job_id, run_key, name, type_key, number, args, failures, depends = row
-    run = db.one("run_of", (run_key,))
-    kind = db.one("type_name", (type_key,))
-    assert run is not None
-    assert kind is not None
-    results = dependency_results(db, key) if depends else ()
-    return (
-        ReservedJob(
+    started: list[tuple[ReservedJob, int]] = []
+    bindings = [(key, worker[1], now.monotonic_us, now.wall_us, now.boottime_us) for key in keys]
+    for key, job_id, run_key, name, kind, number, args, failures, depends in db.many_rows("reserve", bindings):
+        run, shared = runs.of(db, run_key)
+        job = ReservedJob(
             Attempt(job_id, number, worker[0]),
-            run[0],
-            job_name(job_id, run[0], name),
-            kind[0],
-            merge_args(run[1], args),
-            results,
+            run,
+            job_name(job_id, run, name),
+            types.get(kind) or type_name(db, kind),
+            merge_args(shared, args),
+            dependency_results(db, key) if depends else (),
             failures,
             key,
-        ),
-        type_key,
-    )
+        )
+        started.append((job, kind))
+    assert len(started) == len(keys), "they were ready in this very transaction"
+    return started
+
+
+def type_name(db: Database, key: int) -> str:
+    """Return a type's name."""
+    row = db.one("type_name", (key,))
+    assert row is not None
+    return str(row[0])
 
 
 def dependency_results(db: Database, key: int) -> list[DependencyResult]:

@@ -52,6 +52,7 @@ CREATE TABLE jobs (
   crashes       INTEGER NOT NULL DEFAULT 0,
   interruptions INTEGER NOT NULL DEFAULT 0,
   worker        INTEGER REFERENCES workers (key),
+  alone         INTEGER NOT NULL DEFAULT 0,      -- 1: it was handed back, nothing is reserved with it next time
   request       TEXT CHECK (request IN ('abort', 'reset')),
   beat_us          INTEGER,                      -- monotonic; NULL: in another boot
   reserved_wall_us INTEGER,

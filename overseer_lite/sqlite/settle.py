@@ -6,7 +6,7 @@ leaves `started` only by the attempt that holds it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from overseer_lite.errors import SupersededError
 from overseer_lite.job import Attempt, Failure, Outcome, Settlement
@@ -15,6 +15,8 @@ from overseer_lite.sqlite.codes import ABORTED, FAILED, FINISHED, OUTCOME_CODE, 
 from overseer_lite.sqlite.transaction import failure_text, keys_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from overseer_lite.sqlite.connection import Database
     from overseer_lite.sqlite.transaction import Moment
 
@@ -88,19 +90,19 @@ def settle(moment: Moment, settlement: Settlement, limits: Limits) -> list[str]:
             return []
         raise SupersededError(VERBS[settlement.outcome], *attempt, _stands(job))
     if settlement.outcome is Outcome.FINISHED and settlement.added:
-        submit.add_jobs(moment, job.key, job.run, attempt.job_id, settlement.added)
+        submit.add_jobs(moment, job.key, job.run, settlement.added)
     move = _move(job, settlement, limits)
     due = moment.due(move.delay_s) if move.status == UNSTARTED else (None, None, None)
     changed = db.run(
         "settle",
         (
             job.key, attempt.number, attempt.worker, move.status, move.attempt, move.failures, move.crashes,
-            move.interruptions, move.failure, *due,
+            move.interruptions, move.failure, *due, int(settlement.outcome is Outcome.HANDED_BACK),
         ),
     )  # fmt: skip
     assert changed == 1, "the holder was read in this very transaction"
     if settlement.outcome is not Outcome.HANDED_BACK:
-        _write_history(moment, job, settlement)
+        _write_history(moment, [(job.key, settlement, job.reserved_wall_us)])
     if move.status == FINISHED:
         if settlement.result_json is not None:
             db.run("add_result", (job.key, settlement.result_json))
@@ -165,28 +167,56 @@ def _stands(job: Holder) -> str:
     return f"the job is {STATUS[job.status]}"
 
 
-def _write_history(moment: Moment, job: Holder, settlement: Settlement) -> None:
-    attempt, evidence, now = settlement.attempt, settlement.evidence, moment.now
-    ended_ago_s = (evidence.ended_ago_s if evidence else None) or 0.0
-    ran_us = exit_code = signal = None
-    if evidence is not None:
-        exit_code, signal = evidence.exit_code, evidence.signal
-        if evidence.began_ago_s is not None:
-            ran_us = max(0, round((evidence.began_ago_s - ended_ago_s) * 1_000_000))
-    moment.db.run(
-        "add_attempt",
-        (
-            job.key, attempt.number, attempt.worker, OUTCOME_CODE[settlement.outcome], job.reserved_wall_us,
-            now.wall_us - round(ended_ago_s * 1_000_000), ran_us, exit_code, signal,
-        ),
-    )  # fmt: skip
-    output = evidence.output if evidence else ""
-    output_bytes = evidence.output_bytes if evidence else 0
-    if settlement.failure is not None or output or output_bytes:
-        moment.db.run(
-            "add_words",
-            (job.key, attempt.number, failure_text(settlement.failure), output.replace("\0", "\ufffd"), output_bytes),
-        )
+def is_plain(settlement: Settlement, worker: str) -> bool:
+    """Whether a settlement can be made together with others: a worker's own, finished, nothing added."""
+    return settlement.outcome is Outcome.FINISHED and not settlement.added and settlement.attempt.worker == worker
+
+
+def finish_many(moment: Moment, worker: tuple[str, int], settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Settle plain settlements of one worker together; return those that are left to `settle`.
+
+    The fence is in the statement; what it does not match is looked at one by one, where the reasons are told apart.
+    """
+    if not settlements:
+        return []
+    db = moment.db
+    plain = {one.attempt.job_id: one for one in settlements}
+    rows = db.many_rows("finish", [(one.attempt.job_id, one.attempt.number, worker[1]) for one in plain.values()])
+    done = [(key, plain[job_id], reserved_wall_us) for job_id, key, reserved_wall_us in rows]
+    results = [(key, one.result_json) for key, one, _reserved in done if one.result_json is not None]
+    if results:
+        db.many("add_result", results)
+    _write_history(moment, done)
+    for type_key, waiting_for, status in db.many_rows("release", [(key,) for key, _one, _reserved in done]):
+        if waiting_for == 0 and status == UNSTARTED:
+            moment.ready(type_key)
+    settled = {id(one) for _key, one, _reserved in done}
+    return [one for one in settlements if id(one) not in settled]
+
+
+def _write_history(moment: Moment, done: Sequence[tuple[int, Settlement, int | None]]) -> None:
+    """Write a row of history for each, and what it left in words, if it did."""
+    wall_us = moment.now.wall_us
+    attempts: list[tuple[Any, ...]] = []
+    words: list[tuple[Any, ...]] = []
+    for key, settlement, reserved_wall_us in done:
+        (_job_id, number, worker), evidence, failure = settlement.attempt, settlement.evidence, settlement.failure
+        ended_us = wall_us
+        ran_us = exit_code = signal = None
+        if evidence is not None:
+            began_ago_s, ended_ago_s, exit_code, signal, output, output_bytes = evidence
+            ended_us -= round((ended_ago_s or 0.0) * 1_000_000)
+            if began_ago_s is not None:
+                ran_us = max(0, round((began_ago_s - (ended_ago_s or 0.0)) * 1_000_000))
+            if failure is not None or output or output_bytes:
+                words.append((key, number, failure_text(failure), output.replace("\0", "\ufffd"), output_bytes))
+        elif failure is not None:
+            words.append((key, number, failure_text(failure), "", 0))
+        code = OUTCOME_CODE[settlement.outcome]
+        attempts.append((key, number, worker, code, reserved_wall_us, ended_us, ran_us, exit_code, signal))
+    moment.db.many("add_attempt", attempts)
+    if words:
+        moment.db.many("add_words", words)
 
 
 def release(moment: Moment, key: int) -> None:

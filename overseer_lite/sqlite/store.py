@@ -15,7 +15,6 @@ from overseer_lite.clock import Clock, open_clock
 from overseer_lite.errors import (
     InvalidInputError,
     StoreError,
-    StoreFullError,
     StoreUnavailableError,
     SupersededError,
     UnknownJobError,
@@ -51,7 +50,7 @@ from overseer_lite.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from overseer_lite.graph import Graph
@@ -111,6 +110,7 @@ class SqliteStore:
         self._types: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._uuid: str | None = None
+        self._runs = reserve.Runs()
         self._own_bells: dict[str, wakeup.FifoBell] = {}
 
     def __enter__(self) -> Self:
@@ -284,7 +284,8 @@ class SqliteStore:
             info = look.ready_now(db, job_id, moment.now)
             if info is None:
                 return None
-            job, _type = reserve.start(moment, (worker, self._worker_key(moment, worker)), info)
+            key = self._worker_key(moment, worker)
+            ((job, _type),) = reserve.start(moment, (worker, key), [info], {}, self._runs)
         return job.attempt
 
     def _worker_key(self, moment: Moment, worker: str) -> int:
@@ -359,37 +360,50 @@ class SqliteStore:
         types: Collection[str],
         *,
         limits: Mapping[str, int] | None = None,
+        groups: Mapping[str, int] | None = None,
         run: str | None = None,
     ) -> Exchange:
         """Settle what is done, then reserve up to `want` ready jobs of these types."""
         refused: list[Refusal] = []
-        full = want > 0 and not self._db.has_room()  # what would be reserved now could perhaps not be settled
-        if full and not settlements:
-            raise StoreFullError(self.path)
-        want = 0 if full else want
         with self._db.write("exchange") as db:
             moment = self._moment(db)
-            for settlement in settlements:
+            names = self._type_keys(db, types)
+            limits_by_key = {self._types[name]: limit for name, limit in (limits or {}).items() if name in self._types}
+            groups_by_key = {self._types[name]: size for name, size in (groups or {}).items() if name in self._types}
+            row = db.one("worker", (worker,))
+            key, idle = (row[0], row[2]) if row else (self._worker_key(moment, worker), 0)
+            for settlement in self._finish_ahead(moment, (worker, key), settlements):
                 try:
                     settle.settle(moment, settlement, self._limits())
                 except SupersededError as error:
                     refused.append(Refusal(settlement.attempt, "superseded", str(error)))
                 except InvalidInputError as error:
                     refused.append(Refusal(settlement.attempt, "conflict", str(error)))
-            names = self._type_keys(db, types)
-            limits_by_key = {self._types[name]: limit for name, limit in (limits or {}).items() if name in self._types}
             self._room_made(moment, settlements, limits_by_key)
             run_key = self._run_key(db, run)
-            row = db.one("worker", (worker,))
-            key, idle = (row[0], row[2]) if row else (self._worker_key(moment, worker), 0)
-            jobs, taken = reserve.reserve(moment, (worker, key), want, names, limits_by_key, run_key)
+            wanted = reserve.Wanted((worker, key), want, names, limits_by_key, groups_by_key, run_key)
+            jobs, taken = reserve.reserve(moment, wanted, self._runs)
             hungry = want > 0 and not jobs
             if hungry != bool(idle) and (row is None or row[1]):
                 db.run("set_idle", (key, int(hungry)))
-            next_due_s = FULL_RETRY_S if full else look.next_due_s(db, names, run_key, moment.now)
+            next_due_s = look.next_due_s(db, names, run_key, moment.now)
             bells = self._bells(moment, taken, worker)
         self._ring(bells)
         return Exchange(jobs, refused, next_due_s)
+
+    def _finish_ahead(
+        self, moment: Moment, worker: tuple[str, int], settlements: Sequence[Settlement]
+    ) -> Iterator[Settlement]:
+        """Settle what can be settled together; yield the rest one by one, so that all are made in the order given."""
+        together: list[Settlement] = []
+        for settlement in settlements:
+            if settle.is_plain(settlement, worker[0]):
+                together.append(settlement)
+            else:
+                yield from settle.finish_many(moment, worker, together)
+                together = []
+                yield settlement
+        yield from settle.finish_many(moment, worker, together)
 
     def _room_made(self, moment: Moment, settlements: Sequence[Settlement], limits: dict[int, int]) -> None:
         """A job of a limited type ended: another may start, though none became ready."""

@@ -139,7 +139,7 @@ def _ordered(
         yield keys[job_id]
 
 
-def add_jobs(moment: Moment, adder: int, run: int, adder_id: str, added: Sequence[Job]) -> None:
+def add_jobs(moment: Moment, adder: int, run: int, added: Sequence[Job]) -> None:
     """Store what a handler added, in the transaction that finishes it; the adder's dependents wait for it.
 
     Checked whole before the first write, so that a refusal leaves nothing behind.

@@ -72,8 +72,8 @@ def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: di
 
 
 def failure_text(failure: Failure | None) -> str | None:
-    """Return a failure as it is kept."""
-    return None if failure is None else json.dumps(failure._asdict(), ensure_ascii=False)
+    """Return a failure as it is kept: in ASCII, since the name of a file in its message may be no UTF-8."""
+    return None if failure is None else json.dumps(failure._asdict())
 
 
 def failure_from(text: str | None) -> Failure | None:

@@ -92,7 +92,7 @@ class _Beat(NamedTuple):
 
 class _Job:
     __slots__ = (
-        "added", "args_json", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
+        "added", "alone", "args_json", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
         "interruptions", "key", "name",  "priority", "request", "reserved_wall_us", "result_json", "run", "status",
         "type", "worker",
     )  # fmt: skip
@@ -116,6 +116,7 @@ class _Job:
         self.status = Status.UNSTARTED
         self.attempt = self.failures = self.crashes = self.interruptions = 0
         self.due: _Due | None = None
+        self.alone = False  # it was handed back: next time nothing is reserved with it
         self.failure: Failure | None = None
         self.result_json: str | None = None
         self.history: list[AttemptRecord] = []
@@ -256,6 +257,7 @@ class MemoryStore:
         types: Collection[str],
         *,
         limits: Mapping[str, int] | None = None,
+        groups: Mapping[str, int] | None = None,
         run: str | None = None,
     ) -> Exchange:
         """Settle what is done, then reserve up to `want` ready jobs of these types."""
@@ -268,10 +270,17 @@ class MemoryStore:
             except InvalidInputError as error:
                 refused.append(Refusal(settlement.attempt, "conflict", str(error)))
         jobs: list[ReservedJob] = []
+        holds = bool(self.held(worker))
         for job in self._ready(types, run):
             limit = (limits or {}).get(job.type, math.inf)
-            if len(jobs) < want and self._started_of(job.type) < limit:
+            room = (groups or {}).get(job.type, want) - sum(one.type == job.type for one in jobs)
+            if job.alone and (jobs or holds):
+                continue
+            if len(jobs) < want and self._started_of(job.type) < limit and room > 0:
+                alone = job.alone
                 jobs.append(self._reserved(self._reserve(worker, job), job))
+                if alone:
+                    break
         return Exchange(jobs, refused, self._next_due_s(types, run))
 
     def transact_graph(self, graph: Graph) -> Submitted:
@@ -625,6 +634,7 @@ class MemoryStore:
         check_transition(job.id, "reserve", job.status)
         job.status, job.worker = Status.STARTED, worker
         job.attempt += 1
+        job.alone = False
         job.due = None
         job.beat, job.reserved_wall_us = self._beat(), self._now().wall_us
         return Attempt(job.id, job.attempt, worker)
@@ -648,6 +658,7 @@ class MemoryStore:
         wish = job.request
         if outcome is Outcome.HANDED_BACK:
             job.attempt -= 1
+            job.alone = True
         else:
             job.history.append(self._record(job, settlement))
         job.status, job.worker, job.request, job.beat = Status.UNSTARTED, None, None, None

@@ -84,6 +84,29 @@ for at in range(0, len(memory), 4096):
 time.sleep(60)
 """
 
+# Has a child that nobody of its user may look into, itself included, and clears a tree that neither belongs to.
+_SHUT_OFF = """
+import ctypes, os, signal, sys, time
+from overseer_lite.liveness import Tree, clear
+told = open(sys.argv[1], "w")
+clear(Tree(cookie="nobody's"), free=lambda: True)  # what it imports may not be readable below
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+try:
+    open(f"/proc/{child}/environ", "rb").read()
+    told.write("open ")
+except PermissionError:
+    told.write("denied ")
+told.write(str(clear(Tree(cookie="nobody's"), free=lambda: True, timeout_s=2).done))
+told.close()
+os.kill(child, signal.SIGKILL)
+"""
+
 # Adopts what its first child leaves behind; has a second child that is to be spared.
 _SUBREAPER = """
 import sys, time
@@ -157,6 +180,11 @@ def _carriers(cookie):
     return found
 
 
+def _forget_pidfds(monkeypatch):
+    for module in (identity, room):
+        monkeypatch.setattr(module, "HAS_PIDFD", False)
+
+
 def _python(code):
     return (sys.executable, "-I", "-S", "-c", code)
 
@@ -206,6 +234,7 @@ def test_a_daemon_without_any_sign_is_found_by_its_parent(daemon, start, eventua
     cleared = clear(Tree(parents=parents, spare=frozenset({spared})), free=lambda: True)
     assert (cleared.done, cleared.killed) == (True, (who,))
     assert read_stat(spared).state == "S"
+    assert send_signal(Identity.of(spared), signal.SIGKILL)
 
 
 def test_a_process_without_environment_is_found_in_its_group(start, eventually):
@@ -279,7 +308,7 @@ def test_it_is_not_done_while_somebody_may_be_forking_unseen(start, cookie):
     assert (cleared.done, cleared.killed, cleared.left) == (False, (), ())
     assert cleared.passes > 1
     child = start("/bin/sleep", "60")
-    cleared = clear(Tree(cookie=cookie), free=lambda: False, timeout_s=0.2)
+    cleared = clear(Tree(cookie=cookie), free=lambda: False, timeout_s=0.1)
     assert (cleared.done, cleared.killed, cleared.left) == (False, (child.identity,), ())
 
 
@@ -309,15 +338,30 @@ def test_a_stopped_member_is_killed(start, cookie, eventually):
 
 
 @pytest.mark.slow
-def test_a_process_on_its_way_out_is_waited_for(start, cookie, eventually):
+@pytest.mark.parametrize("pidfds", [True, False])
+def test_a_process_on_its_way_out_is_waited_for(pidfds, start, cookie, eventually, monkeypatch):
     """Killed is not dead: the environment goes first, the descriptors long after; it is done when the kernel says so."""
     child = start(*_python(_LARGE))
     eventually(lambda: read_stat(child.pid).state == "S")
+    if not pidfds:
+        _forget_pidfds(monkeypatch)
     child.signal(signal.SIGKILL)
     eventually(lambda: look(child.identity) is not Life.RUNNING)
+    hasty = clear(Tree(cookie=cookie), free=lambda: True, timeout_s=0)
     assert look(child.identity) is Life.EXITING, "it was gone too soon to tell anything"
+    assert not hasty.done
     assert clear(Tree(cookie=cookie), free=lambda: True).done
     assert child.exited() == (None, signal.SIGKILL)
+
+
+def test_a_process_that_may_not_be_looked_into_is_not_waited_for(start, tmp_path):
+    """An agent that has shut itself off never shows an environment; another tree's end must not hang on it."""
+    told = tmp_path / "told"
+    told.touch(mode=0o666)
+    told.chmod(0o666)
+    child = start(sys.executable, "-c", _SHUT_OFF, str(told))
+    assert child.reap() == (0, None)
+    assert told.read_text() == "denied True"
 
 
 @pytest.mark.slow
@@ -357,8 +401,7 @@ def test_a_process_that_goes_from_pid_to_pid_is_cleared(round, start, cookie, ev
 
 def test_without_pidfds_the_tree_is_cleared_all_the_same(start, cookie, monkeypatch):
     """An old kernel or a sandbox may refuse them: then it is signalled by its pid and looked at until it is gone."""
-    monkeypatch.setattr(identity, "HAS_PIDFD", False)
-    monkeypatch.setattr(room, "HAS_PIDFD", False)
+    _forget_pidfds(monkeypatch)
     child = start("/bin/sleep", "60")
     assert not send_signal(child.identity._replace(start_time=1), signal.SIGKILL)
     cleared = clear(Tree(cookie=cookie), free=lambda: True)
