@@ -155,17 +155,29 @@ class ProcessRunner:
 
     # ---- jobs out, ends in
 
-    def give(self, job: ReservedJob, token: int, slot: int) -> None:
-        """Hand a job over: its step marked, its payload sent, then its token. Never blocks."""
-        self._steps.reserve(slot, job.key, job.attempt.number)
-        path = os.path.join(self._spec.state_directory, "payloads", f"{self._spec.worker}.{token}")
-        data, in_file = job_frame(job, token, slot, path)
-        if in_file:
-            self._payloads[token] = path
-        self._out += data
+    def give(self, parcel: Sequence[tuple[ReservedJob, int, int]]) -> list[tuple[int, OSError]]:
+        """Hand jobs over, each with its token and slot: their steps marked, their payloads sent, then their tokens.
+
+        Never blocks. Returns the tokens of those that could not be handed over, and why: no room for a payload.
+        """
+        failed: list[tuple[int, OSError]] = []
+        tokens = bytearray()
+        for job, token, slot in parcel:
+            path = os.path.join(self._spec.state_directory, "payloads", f"{self._spec.worker}.{token}")
+            try:
+                data, in_file = job_frame(job, token, slot, path)
+            except OSError as error:
+                failed.append((token, error))
+                continue
+            self._steps.reserve(slot, job.key, job.attempt.number)
+            if in_file:
+                self._payloads[token] = path
+            self._out += data
+            tokens += TOKEN.pack(token)
         self.send()
-        with contextlib.suppress(BrokenPipeError):  # it is dead; whoever reads its end finds the job not begun
-            os.write(self._tokens_write, TOKEN.pack(token))
+        with contextlib.suppress(BrokenPipeError):  # it is dead; whoever reads its end finds the jobs not begun
+            os.write(self._tokens_write, tokens)
+        return failed
 
     def send(self) -> None:
         """Send what the channel takes."""

@@ -12,7 +12,7 @@ from overseer_lite.errors import SupersededError
 from overseer_lite.job import Attempt, Failure, Outcome, Settlement
 from overseer_lite.sqlite import submit
 from overseer_lite.sqlite.codes import ABORTED, FAILED, FINISHED, OUTCOME_CODE, STARTED, STATUS, UNSTARTED
-from overseer_lite.sqlite.transaction import failure_text, keys_json
+from overseer_lite.sqlite.transaction import failure_text, keys_json, storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,7 +209,7 @@ def _write_history(moment: Moment, done: Sequence[tuple[int, Settlement, int | N
             if began_ago_s is not None:
                 ran_us = max(0, round((began_ago_s - (ended_ago_s or 0.0)) * 1_000_000))
             if failure is not None or output or output_bytes:
-                words.append((key, number, failure_text(failure), output.replace("\0", "\ufffd"), output_bytes))
+                words.append((key, number, failure_text(failure), storable(output), output_bytes))
         elif failure is not None:
             words.append((key, number, failure_text(failure), "", 0))
         code = OUTCOME_CODE[settlement.outcome]

@@ -76,6 +76,11 @@ def failure_text(failure: Failure | None) -> str | None:
     return None if failure is None else json.dumps(failure._asdict())
 
 
+def storable(output: str) -> str:
+    """Return output as SQLite can keep it: NUL would end it there, and a lone surrogate is no UTF-8."""
+    return output.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
 def failure_from(text: str | None) -> Failure | None:
     """Return a failure from how it is kept."""
     return None if text is None else Failure(**json.loads(text))

@@ -19,9 +19,10 @@ from overseer_lite import failpoints
 from overseer_lite.errors import StoreBusyError, StoreUnavailableError
 from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement
 from overseer_lite.liveness.workerfile import BEGUN, ENDED, SLOTS
+from overseer_lite.worker.pace import GATHER_S, LONG_S, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from overseer_lite.handler import Options
     from overseer_lite.job import ReservedJob
@@ -112,6 +113,9 @@ class Worker:
         self.drained = False
         self.jobs_begun = 0
         self._token = 0
+        self._pace = Pace()
+        self._front_since = 0.0  # when the runner was last known to turn to its next job
+        self._settle_at = 0.0
         self._held: dict[int, Held] = {}
         self._settlements: list[Settlement] = []
         self._settled_slots: list[int] = []
@@ -172,7 +176,11 @@ class Worker:
         self._selector.unregister(fd)
 
     def _wait(self, timeout_s: float | None) -> None:
-        for key, _mask in self._selector.select(self._patience(timeout_s)):
+        patience_s = self._patience(timeout_s)
+        if self._settlements and self._held and patience_s and patience_s <= GATHER_S:
+            time.sleep(patience_s)  # for more ends to settle with this one; a wake-up for each would cost more than it
+            patience_s = 0.0
+        for key, _mask in self._selector.select(patience_s):
             if key.data == "bell":
                 assert self._bell is not None
                 self._bell.answer()
@@ -187,11 +195,15 @@ class Worker:
         now = time.monotonic()
         limits = [] if timeout_s is None else [timeout_s]
         entering = self.runner.hello is not None and not self._entered
-        if self._settlements or entering or (self._hungry and self._wants()):
+        if entering or (self._hungry and self._wants()):
             limits.append(max(0.0, self._retry_at - now))
+        elif self._settlements:
+            limits.append(max(0.0, max(self._retry_at, self._settle_at) - now))
         if self._held:
             limits.append(FLOOD_TICK_S if self.runner.floods else TICK_S)
             limits += self._times_left_s()
+            if len(self._held) > 1:
+                limits.append(max(0.0, self._front_since + LONG_S - now))
         elif self.spec.drain and self.stopping == OPEN:
             limits.append(DRAIN_TICK_S)
         if self._due_at is not None and self._wants():
@@ -202,9 +214,14 @@ class Worker:
 
     def _wants(self) -> int:
         """Return how many jobs the worker would take now."""
-        if self.stopping != OPEN or self.renew or self._held or not self._entered:
+        if self.stopping != OPEN or self.renew or not self._entered:
             return 0
-        return 1
+        if not self._held:
+            return self._pace.largest(self.types())
+        size = self._pace.largest(self.types())
+        if len(self._held) > size // 2 or time.monotonic() - self._front_since > LONG_S / 2:
+            return 0  # enough is reserved, or what runs may be long
+        return size - len(self._held)
 
     # ---- gathering what ended
 
@@ -215,6 +232,8 @@ class Worker:
         left_by = [ended for ended in ends if ended.outcome is not Outcome.FINISHED and self._left_strays(ended)]
         for ended in ends:
             self._ended(ended)
+        if ends:
+            self._front_since = time.monotonic()
         if left_by:
             self._settle_dead(self.runner.bury(), None)  # before any of them is settled, or its retry would overlap
             self._replace_runner()
@@ -223,6 +242,7 @@ class Worker:
         elif self._held:
             self._watch_time()
             self._watch_stopped()
+            self._watch_long()
         if self.runner.trim_output(busy=bool(self._held)):
             log.warning("Output of %s has grown too large; what it wrote so far was dropped", self._held_ids())
 
@@ -249,9 +269,16 @@ class Worker:
             self._evidence(slot),
         )
         log.info("Job %s exited with status %s", attempt.job_id, ended.outcome)
-        self._settle(settlement, held.slot)
+        self._pace.note(held.job.type, (slot.ended_us - slot.begun_us) / 1e6)
+        self._settle(settlement, held.slot, hurry=ended.outcome is not Outcome.FINISHED)
 
-    def _settle(self, settlement: Settlement, slot: int) -> None:
+    def _settle(self, settlement: Settlement, slot: int, *, hurry: bool = True) -> None:
+        """Have an attempt settled: at once, or with others that end within the millisecond."""
+        now = time.monotonic()
+        if not self._settlements:
+            self._settle_at = now if hurry or not self._held else now + GATHER_S
+        elif hurry or not self._held:
+            self._settle_at = now
         self._settlements.append(settlement)
         self._settled_slots.append(slot)
         self._hungry = True
@@ -360,15 +387,35 @@ class Worker:
 
     def _times_left_s(self) -> list[float]:
         """Return the seconds that are left to attempts with a timeout."""
-        ran_us = self._store.clock.read().monotonic_us
         timeouts = [(held, self._options(held).timeout) for held in self._held.values()]
-        return [max(0.0, s - (ran_us - held.given_us) / 1e6) for held, s in timeouts if s is not None]
+        return [max(0.0, s - self._ran_s(held)) for held, s in timeouts if s is not None]
+
+    def _ran_s(self, held: Held) -> float:
+        """Return the seconds that a handler has been running, the machine's sleep not counted; 0 if it has not begun."""
+        slot = self._file.slot(held.slot)
+        if slot.state < BEGUN:
+            return 0.0
+        now = self._store.clock.read()
+        return min(now.monotonic_us - held.given_us, now.boottime_us - slot.begun_us) / 1e6
+
+    def _watch_long(self) -> None:
+        """Hand back what waits behind a job that takes long; whoever is idle is rung for it.
+
+        The kernel decides: a job whose token the runner has read stays here, however closely it was missed.
+        """
+        if len(self._held) < 2 or time.monotonic() - self._front_since < LONG_S:
+            return
+        for token in self.runner.take_back():
+            held = self._held.pop(token, None)
+            if held is not None:
+                log.debug("Job %s waits behind a long one and is handed back", held.job.attempt.job_id)
+                self._settle(Settlement(held.job.attempt, Outcome.HANDED_BACK), held.slot)
+        self._front_since = time.monotonic()
 
     def _watch_time(self) -> None:
-        now_us = self._store.clock.read().monotonic_us
         for held in self._held.values():
             timeout_s = self._options(held).timeout
-            if timeout_s is None or now_us - held.given_us < timeout_s * 1e6:
+            if timeout_s is None or self._ran_s(held) < timeout_s:
                 continue
             # One that has ended and does not come to report it hangs in what it left in the loop.
             if self._file.slot(held.slot).state >= BEGUN:
@@ -468,7 +515,7 @@ class Worker:
         if self._due_at is not None and now >= self._due_at:
             self._hungry, self._due_at = True, None
         want = self._wants() if self._hungry else 0
-        if now < self._retry_at:
+        if now < self._retry_at or (self._settlements and not want and now < self._settle_at):
             return
         if not self._settlements and not want:
             if self.spec.drain and not self._held and self._entered:
@@ -482,6 +529,7 @@ class Worker:
                 self._retry_at = now + RETRY_STORE_S
                 return
         settled = len(self._settlements)
+        limits = {kind: o.limit for kind, o in self.runner.options.items() if o.limit is not None}
         try:
             self._reconcile()
             result = self._store.exchange(
@@ -489,7 +537,8 @@ class Worker:
                 self._settlements[:settled],
                 want,
                 self.types(),
-                limits={kind: o.limit for kind, o in self.runner.options.items() if o.limit is not None},
+                limits=limits,
+                groups=self._pace.sizes(self.types(), limits),
                 run=self.spec.run,
             )
         except StoreUnavailableError as error:
@@ -529,29 +578,36 @@ class Worker:
         failpoints.hit("worker.reserved")
         if result.jobs:
             log.info("Found %d handleable jobs", len(result.jobs))
-        for job in result.jobs:
-            self._give(job)
+        if result.jobs:
+            self._give(result.jobs)
         if want:
-            self._hungry = bool(self._settlements)
+            self._hungry = bool(self._settlements) or len(result.jobs) == want
             if not result.jobs:
                 log.debug("No handleable ready-jobs found. Waiting.")
                 if self.spec.drain:
                     self._look_whether_drained()
 
-    def _give(self, job: ReservedJob) -> None:
-        log.info("Reserving job %s (%s)", job.attempt.job_id, job.type)
-        log.info("Reserved job %s", job.attempt.job_id)
-        self._token += 1
+    def _give(self, jobs: Sequence[ReservedJob]) -> None:
+        """Hand reserved jobs to the runner, in the order in which they are to run."""
+        if not self._held:
+            self._front_since = time.monotonic()
+        given_us = self._store.clock.read().monotonic_us
         taken = {held.slot for held in self._held.values()} | set(self._settled_slots)
-        slot = next(index for index in range(SLOTS) if index not in taken)
-        self._held[self._token] = Held(job, slot, self._store.clock.read().monotonic_us)
-        self.jobs_begun += 1
-        try:
-            self.runner.give(job, self._token, slot)
-        except OSError as error:  # no room for its payload, or no descriptor left
-            log.warning("Job %s is handed back, it cannot be given to the runner: %s", job.attempt.job_id, error)
-            del self._held[self._token]
-            self._settle(Settlement(job.attempt, Outcome.HANDED_BACK), slot)
+        free = (index for index in range(SLOTS) if index not in taken)
+        parcel: list[tuple[ReservedJob, int, int]] = []
+        for job in jobs:
+            log.info("Reserving job %s (%s)", job.attempt.job_id, job.type)
+            log.info("Reserved job %s", job.attempt.job_id)
+            self._token += 1
+            slot = next(free)
+            self._held[self._token] = Held(job, slot, given_us)
+            parcel.append((job, self._token, slot))
+        self.jobs_begun += len(jobs)
+        for token, error in self.runner.give(parcel):  # no room for a payload, or no descriptor left
+            held = self._held.pop(token)
+            job_id = held.job.attempt.job_id
+            log.warning("Job %s is handed back, it cannot be given to the runner: %s", job_id, error)
+            self._settle(Settlement(held.job.attempt, Outcome.HANDED_BACK), held.slot)
             self._retry_at = time.monotonic() + RETRY_STORE_S
         failpoints.hit("worker.given")
 
