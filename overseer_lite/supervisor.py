@@ -26,7 +26,8 @@ from overseer_lite.errors import InvalidInputError, OverseerError, StoreError, S
 from overseer_lite.liveness.identity import Identity, read_stat, send_signal
 from overseer_lite.liveness.spawn import Child, Exit, become_subreaper, reap_strays, spawn, supports
 from overseer_lite.liveness.tree import children, flock_holder
-from overseer_lite.monitor import Monitor
+from overseer_lite.monitor import Monitor, clear_worker
+from overseer_lite.runner import Inspection
 from overseer_lite.store import open_store
 from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD
 
@@ -221,7 +222,7 @@ class Supervisor:
         self.members: dict[int, _Member] = {}
         self._burying: dict[int, _Member] = {}
         self._lock = threading.Lock()
-        self._deaths = 0
+        self._deaths: dict[int, int] = {}  # by place
         self._respawn_at: dict[int, float] = {}
         self._signals: list[int] = []
         self._hangup = False
@@ -233,6 +234,11 @@ class Supervisor:
         os.set_blocking(self._wake_write, False)
         self._identity = Identity.mine()
         self._holder: tuple[int, float] | None = None
+        self._parting: OverseerError | None = None
+        self._inspection: Inspection | None = None
+        self._inspect_until = 0.0
+        # Children that somebody else in this process has, or that came with it: never ours to reap or to kill.
+        self._guests = children(os.getpid())
         self._watch = _Watch(self)
         self._log_fd = (
             os.open(plan.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if plan.log_file else 2
@@ -274,7 +280,9 @@ class Supervisor:
         A worker that lives adopts its own orphans, so whoever comes to us, and is no worker, is a dead one's.
         """
         with self._lock:
-            known = {member.child.pid for member in (*self.members.values(), *self._burying.values())}
+            known = {member.child.pid for member in (*self.members.values(), *self._burying.values())} | self._guests
+            if self._inspection is not None:
+                known.add(self._inspection.child.pid)
             strangers = [Identity.of(pid) for pid in children(os.getpid()) - known]
         found = False
         for stranger in strangers:
@@ -315,14 +323,24 @@ class Supervisor:
             for place in range(self.plan.workers):
                 self._spawn(place)
             self._watch.start()
-            while self.members or self._burying or self._respawn_at:
+            while (self.members or self._burying or self._respawn_at) and not self._gives_up():
                 self._turn(on_tick, tick_s, begun)
-            self._watch.end()
+            self._watch.end(BURIAL_S if not self._burying else 0.0)
             self._raise_trouble()
+            if self._parting is not None:
+                raise self._parting
             return self._exit_code()
         finally:
             self._abandon()
             restore()
+
+    def _gives_up(self) -> bool:
+        """Whether, told to stop at once, we have waited long enough for burials: the next supervisor sees to them."""
+        if self._stage < 2 or self.members or time.monotonic() - self._stage_at < BURIAL_S:
+            return False
+        names = ", ".join(member.id for member in self._burying.values())
+        log.error("Workers %s are dead and not buried: what they held stays started until the next supervisor", names)
+        return True
 
     def _check_store(self) -> None:
         store = self.open_store()
@@ -338,6 +356,8 @@ class Supervisor:
             poller.register(member.report, select.POLLIN)
             if member.child.pidfd is not None:
                 poller.register(member.child.pidfd, select.POLLIN)
+        if self._inspection is not None:
+            poller.register(self._inspection, select.POLLIN)
         poller.poll(self._patience_s(on_tick, tick_s, begun) * 1000)
         with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
@@ -347,6 +367,7 @@ class Supervisor:
             if exit_ is not None:
                 self._died(member, exit_)
         self._obey(begun)
+        self._finish_renewal()
         self._respawn()
         self._watch_gate()
         self._raise_trouble()
@@ -359,6 +380,8 @@ class Supervisor:
             patience = min(patience, tick_s)
         if self.plan.stop_on_failure:
             patience = min(patience, 0.2)
+        if self._inspection is not None:
+            patience = min(patience, 0.1)
         if not supports()["pidfd"]:
             patience = min(patience, 0.05)
         now = time.monotonic()
@@ -388,6 +411,7 @@ class Supervisor:
             "log_level": plan.log_level,
         }
         argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps(config)]
+        ours = [life_write, report_read]
         try:
             with self._lock:
                 child = spawn(
@@ -398,9 +422,12 @@ class Supervisor:
                     stderr=self._log_fd,
                 )
                 self.members[child.pid] = _Member(place, worker_id, child, life_write, report_read)
+                ours.clear()
+        except OSError as error:  # no process or descriptor is left just now
+            self._try_again(place, f"it cannot be started: {error}")
         finally:
-            os.close(life_read)
-            os.close(report_write)
+            for fd in (life_read, report_write, *ours):
+                os.close(fd)
 
     # ---- deaths
 
@@ -415,7 +442,7 @@ class Supervisor:
         if exit_.code == EXIT_DRAINED:
             self._finish(0)
         elif exit_.code == EXIT_APP:
-            self._fail(InvalidInputError(words or "The app cannot be used."))
+            self._app_is_broken(InvalidInputError(words or "The app cannot be used."))
         elif exit_.code == EXIT_STORE:
             self._fail(StoreError(words or "The store cannot be used."))
         elif self._stage == 0 and exit_.code != 0:
@@ -429,16 +456,20 @@ class Supervisor:
         outside = exit_.signal == signal.SIGKILL
         how = f"signal {exit_.signal}" if exit_.signal is not None else f"exit code {exit_.code}"
         log.warning("Worker %s died (%s)%s", member.id, how, f": {words}" if words else "")
-        delay_s = 0.0
         if not member.begun_job and not outside:
-            self._deaths += 1
-            if self._deaths >= DEATHS_LIMIT:
-                self._fail(WorkersLostError(self._deaths, words or how))
-                return
-            delay_s = min(BACKOFF_S[0] * 2 ** (self._deaths - 1), BACKOFF_S[1])
-        elif member.begun_job:
-            self._deaths = 0
-        self._respawn_at[member.place] = time.monotonic() + delay_s
+            self._try_again(member.place, words or how)
+            return
+        if member.begun_job:
+            self._deaths.pop(member.place, None)
+        self._respawn_at[member.place] = time.monotonic()
+
+    def _try_again(self, place: int, why: str) -> None:
+        """Start a worker once more after one came to nothing: later each time, and not for ever."""
+        deaths = self._deaths[place] = self._deaths.get(place, 0) + 1
+        if deaths >= DEATHS_LIMIT:
+            self._fail(WorkersLostError(deaths, why))
+            return
+        self._respawn_at[place] = time.monotonic() + min(BACKOFF_S[0] * 2 ** (deaths - 1), BACKOFF_S[1])
 
     def _respawn(self) -> None:
         if self._stage:
@@ -448,6 +479,15 @@ class Supervisor:
             if now >= at:
                 del self._respawn_at[place]
                 self._spawn(place)
+
+    def _app_is_broken(self, error: InvalidInputError) -> None:
+        """Stop; but what others have begun with the app as it was before is finished first."""
+        if any(member.begun_job for member in self.members.values()):
+            log.error("%s", error)
+            self._parting = self._parting or error
+            self._finish(error.exit_code)
+        else:
+            self._fail(error)
 
     def _fail(self, error: OverseerError) -> None:
         if self._watch.trouble is None:
@@ -507,15 +547,11 @@ class Supervisor:
         before, self._stage, self._stage_at = self._stage, stage, time.monotonic()
         if stage == 1:
             log.info("Stopping: current jobs are finished, no more are taken")
+        # Two signals, since two of one kind may arrive as one.
+        signals = {1: (signal.SIGTERM,), 2: (signal.SIGTERM, signal.SIGINT)[before:], 3: (signal.SIGKILL,)}[stage]
         for member in self.members.values():
-            if stage == 3:
-                member.child.signal(signal.SIGKILL)
-            else:
-                for _ in range(stage - min(before, stage)):
-                    member.child.signal(signal.SIGTERM)
-        if stage == 2 and before == 0:
-            # Two signals of one kind may arrive as one; the second is sent again until it is understood.
-            self._stage_at -= LAST_GRACE_S / 2
+            for signum in signals:
+                member.child.signal(signum)
 
     def _exit_code(self) -> int:
         if self._verdict is not None:
@@ -526,21 +562,41 @@ class Supervisor:
 
     def _renew(self) -> None:
         """Have every worker replace its runner after its current job, once the app is known to load."""
-        from overseer_lite.runner import inspect_app
-
+        if self._inspection is not None:
+            self._inspection.close()
         try:
-            inspect_app(self.plan.app)
+            self._inspection = Inspection(self.plan.app)
+        except OSError as error:
+            self._inspection = None
+            log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the system's error, in one line
+        self._inspect_until = time.monotonic() + RENEW_S
+
+    def _finish_renewal(self) -> None:
+        """Renew the runners, if the app has been looked at meanwhile and is well."""
+        inspection = self._inspection
+        if inspection is None:
+            return
+        try:
+            if inspection.answer() is None:
+                if time.monotonic() > self._inspect_until:
+                    raise InvalidInputError(f"Importing app {self.plan.app!r} took longer than {RENEW_S:g} s.")  # noqa: TRY301
+                return
+            log.info("The runners are renewed, each after its current job")
+            for member in self.members.values():
+                member.child.signal(signal.SIGHUP)
         except InvalidInputError as error:
             log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the app's error, in one line
-            return
-        log.info("The runners are renewed, each after its current job")
-        for member in self.members.values():
-            member.child.signal(signal.SIGHUP)
+        inspection.close()
+        self._inspection = None
 
     def _something_failed(self) -> bool:
         if self._counts is None:
             self._counts = self.open_store()
-        counts = self._counts.counts(self.plan.run)
+        try:
+            counts = self._counts.counts(self.plan.run)
+        except StoreUnavailableError as error:
+            log.warning("Cannot look for failed jobs: %s", error)
+            return False
         return counts.failed + counts.aborted > 0
 
     def _watch_gate(self) -> None:
@@ -586,6 +642,9 @@ class Supervisor:
             self._watch.bury(member)
         if self._watch.is_alive():
             self._watch.end()
+        if self._inspection is not None:
+            self._inspection.close()
+        self._clear_unburied()
         for fd in (self._wake_read, self._wake_write):
             with suppress(OSError):
                 os.close(fd)
@@ -593,6 +652,19 @@ class Supervisor:
             os.close(self._log_fd)
         if self._counts is not None:
             self._counts.close()
+
+    def _clear_unburied(self) -> None:
+        """Kill what dead workers left, without the store: it is what fails. Their jobs wait for the next supervisor."""
+        for member in self._burying.values():
+            cleared, lock = clear_worker(
+                self._state_directory(), member.id, member.child.identity, None, timeout_s=LAST_GRACE_S
+            )
+            if lock is not None:
+                lock.release()
+            if cleared.done:
+                member.child.reap()
+        if self._burying:
+            self.kill_adopted()
 
 
 def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: float = 0.1) -> int:
