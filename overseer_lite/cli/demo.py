@@ -44,7 +44,7 @@ class Kill(NamedTuple):
 @click.option("--kill", is_flag=True, help="SIGKILL a worker in the middle, and say what became of its job.")
 def demo(number: int | None, kill: bool) -> int:
     """Parse the standard library's source with all workers, in a store that is removed afterwards."""
-    from overseer_lite.cli.work import cpus_allowed, describe_graph
+    from overseer_lite.cli.app import cpus_allowed, describe_graph
     from overseer_lite.store import open_store
 
     with tempfile.TemporaryDirectory(prefix="overseer-lite-demo-") as directory:

@@ -27,7 +27,7 @@ DEBUG_VARIABLE: Final = "OVERSEER_LITE_DEBUG"
 #: Where each command stands; a module is imported when one of its commands is asked for.
 COMMANDS: Final[dict[str, dict[str, str]]] = {
     "Begin": {"demo": "demo", "check": "work"},
-    "Work": {"run": "work", "worker": "work", "submit": "work"},
+    "Work": {"run": "run", "worker": "work", "submit": "work"},
     "Look": {
         "status": "look",
         "jobs": "look",

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,12 +89,16 @@ class _Loop:
 class _Runner:
     """The runner's loop: wait for a token, run its job, say how it ended."""
 
-    def __init__(self, app: App, context: Any, config: dict[str, Any], control: socket.socket) -> None:
+    def __init__(
+        self, app: App, context: Any, config: dict[str, Any], control: socket.socket, known_children: frozenset[int]
+    ) -> None:
         self._app = app
+        self._known_children = known_children
         self._context = context
         self._control = control
         self._frames = Frames()
-        self._waiting: list[tuple[str, Any]] = []
+        self._waiting: deque[tuple[int, int, Any]] = deque()
+        self._threads = set(threading.enumerate())  # those of the app and its context: no strays
         self._steps = WorkerFile.attach(STEPS_FD)
         self._files = config["files"]
         self._loop = _Loop()
@@ -116,11 +121,11 @@ class _Runner:
 
     def _next_token(self) -> int | None:
         while True:
-            self._poll.poll()
             try:
                 data = os.read(TOKENS_FD, TOKEN.size)
-            except BlockingIOError:
-                continue  # the worker took it back while we were reaching for it
+            except BlockingIOError:  # there is none, or the worker took it back while we were reaching for it
+                self._poll.poll()
+                continue
             number: int | None = TOKEN.unpack(data)[0] if data else None
             return number
 
@@ -128,7 +133,7 @@ class _Runner:
         """Read frames up to the token's; those before it belong to jobs that were taken back."""
         while True:
             while self._waiting:
-                _kind, (number, slot, payload) = self._waiting.pop(0)
+                number, slot, payload = self._waiting.popleft()
                 if number == token:
                     job = job_from(payload)
                     if isinstance(payload, str):
@@ -137,10 +142,10 @@ class _Runner:
             messages = read_frames(self._control, self._frames)
             if messages is None:
                 sys.exit(0)  # the worker is gone; so is whatever it would have said
-            self._waiting += messages
+            for _kind, parcel in messages:
+                self._waiting.extend(parcel)
 
     def _run(self, token: int, slot: int, reserved: ReservedJob) -> None:
-        threads = set(threading.enumerate())
         self._steps.begin(slot, self._clock.read().boottime_us, self._output_bytes())
         failpoints.hit("runner.begun")
         ending = self._execute(slot, reserved)
@@ -148,9 +153,14 @@ class _Runner:
         failpoints.hit("runner.ended")
         self._steps.end(slot, self._clock.read().boottime_us, self._output_bytes())
         failpoints.hit("runner.marked_ended")
+        if ending.outcome is Outcome.FINISHED and not ending.added:
+            self._control.sendall(frame("finished", [token, ending.result_json]))
+            failpoints.hit("runner.sent")
+            return
         strays = 0
         if ending.outcome is not Outcome.FINISHED:
-            strays = self._loop.clear() + len(set(threading.enumerate()) - threads)
+            strays = self._loop.clear() + len(set(threading.enumerate()) - self._threads)
+            strays += len(children(os.getpid()) - self._known_children)
         ended = Ended(
             token,
             ending.outcome,
@@ -163,6 +173,14 @@ class _Runner:
         )
         self._control.sendall(frame("ended", ended_body(ended)))
         failpoints.hit("runner.sent")
+        if strays:
+            self._await_the_end()
+
+    def _await_the_end(self) -> None:
+        """Begin nothing more beside what an attempt left behind: the worker is about to replace this runner."""
+        while read_frames(self._control, self._frames) is not None:
+            pass
+        sys.exit(0)
 
     def _output_bytes(self) -> int:
         """Return the size of our output file, by a descriptor of our own: a handler may have put another behind 1."""
@@ -193,8 +211,10 @@ def _observer(config: dict[str, Any]) -> Any:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # a handler may have closed or replaced them: what it did is its own loss
+        try:
             stream.flush()
+        except Exception:  # noqa: BLE001, S112 - a handler may have closed or replaced it: what it did is its own loss
+            continue
 
 
 def _prepare_streams() -> None:
@@ -218,8 +238,8 @@ def serve(config: dict[str, Any]) -> None:
             except Exception as error:
                 _say_trouble(control, f"The app's context could not be entered: {type(error).__name__}: {error}", False)
                 raise
-            runner = _Runner(app, context, config, control)
             started = tuple(sorted(children(os.getpid())))
+            runner = _Runner(app, context, config, control, frozenset(started))
             body = {
                 "types": describe(app.handlers),
                 "app_file": app.file,

@@ -26,7 +26,11 @@ from overseer_lite.runner.protocol import (
     Frames,
     Hello,
     ended_from,
-    job_frame,
+    finished_from,
+    frame,
+    is_large,
+    payload_of,
+    write_payload,
 )
 
 if TYPE_CHECKING:
@@ -161,19 +165,24 @@ class ProcessRunner:
         Never blocks. Returns the tokens of those that could not be handed over, and why: no room for a payload.
         """
         failed: list[tuple[int, OSError]] = []
+        given: list[list[Any]] = []
         tokens = bytearray()
         for job, token, slot in parcel:
-            path = os.path.join(self._spec.state_directory, "payloads", f"{self._spec.worker}.{token}")
-            try:
-                data, in_file = job_frame(job, token, slot, path)
-            except OSError as error:
-                failed.append((token, error))
-                continue
+            payload: list[Any] | str
+            if is_large(job):
+                payload = os.path.join(self._spec.state_directory, "payloads", f"{self._spec.worker}.{token}")
+                try:
+                    write_payload(job, payload)
+                except OSError as error:
+                    failed.append((token, error))
+                    continue
+                self._payloads[token] = payload
+            else:
+                payload = payload_of(job)
             self._steps.reserve(slot, job.key, job.attempt.number)
-            if in_file:
-                self._payloads[token] = path
-            self._out += data
+            given.append([token, slot, payload])
             tokens += TOKEN.pack(token)
+        self._out += frame("jobs", given)
         self.send()
         with contextlib.suppress(BrokenPipeError):  # it is dead; whoever reads its end finds the jobs not begun
             os.write(self._tokens_write, tokens)
@@ -222,8 +231,8 @@ class ProcessRunner:
                 self.options = options_from(self.hello.types)
             case "trouble":
                 self.trouble = AppTrouble(*body)
-            case "ended":
-                ended = ended_from(body)
+            case "finished" | "ended":
+                ended = finished_from(body) if kind == "finished" else ended_from(body)
                 self._forget_payload(ended.token)
                 self._ended.append(ended)
 

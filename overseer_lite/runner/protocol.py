@@ -55,7 +55,7 @@ class Ended(NamedTuple):
 
     Attributes:
         token: Which job, by the number it was given under.
-        strays: Threads that the attempt left running.
+        strays: Threads, tasks and processes that the attempt left running; the runner then begins nothing more.
     """
 
     token: int
@@ -99,17 +99,21 @@ class Frames:
         Raises:
             ValueError: They are no frames: somebody else wrote into the channel.
         """
-        self._buffer += data
+        buffer = self._buffer
+        buffer += data
         messages = []
-        while len(self._buffer) >= _HEAD.size:
-            mark, length = _HEAD.unpack_from(self._buffer)
+        at = 0
+        while len(buffer) - at >= _HEAD.size:
+            mark, length = _HEAD.unpack_from(buffer, at)
             if mark != _MARK:
                 raise ValueError("these bytes begin no frame")
-            if len(self._buffer) < _HEAD.size + length:
+            begin = at + _HEAD.size
+            if len(buffer) - begin < length:
                 break
-            kind, body = json.loads(bytes(self._buffer[_HEAD.size : _HEAD.size + length]))
-            del self._buffer[: _HEAD.size + length]
+            at = begin + length
+            kind, body = json.loads(buffer[begin:at].decode("utf-8", "surrogatepass"))
             messages.append((kind, body))
+        del buffer[:at]
         return messages
 
 
@@ -122,19 +126,34 @@ def read_frames(channel: socket.socket, frames: Frames) -> list[tuple[str, Any]]
 # ---- a job, to the runner --------------------------------------------------------------------------------------------
 
 
-def job_frame(job: ReservedJob, token: int, slot: int, payload_path: str) -> tuple[bytes, bool]:
-    """Return the frame that hands a job over; whether its payload went into a file at `payload_path`."""
-    payload = [
-        list(job.attempt), job.run, job.name, job.type, job.args_json, [list(result) for result in job.results],
-        job.failures, job.key,
+def is_large(job: ReservedJob) -> bool:
+    """Whether a job's payload is to lie in a file rather than travel on the stream."""
+    size = len(job.args_json)
+    for result in job.results:
+        size += len(result.result_json or "")
+    return size > _LARGEST_INLINE
+
+
+def payload_of(job: ReservedJob) -> list[Any]:
+    """Return a job as JSON values."""
+    return [
+        job.attempt, job.run, job.name, job.type, job.args_json, job.results, job.failures, job.key
     ]  # fmt: skip
-    size = len(job.args_json) + sum(len(result.result_json or "") for result in job.results)
-    if size <= _LARGEST_INLINE:
-        return frame("job", [token, slot, payload]), False
-    descriptor = os.open(payload_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-        json.dump(payload, file, ensure_ascii=False)
-    return frame("job", [token, slot, payload_path]), True
+
+
+def write_payload(job: ReservedJob, path: str) -> None:
+    """Put a job's payload into a new file, from which `job_from` reads it.
+
+    Raises:
+        OSError: There is no room for it; nothing is left of the file.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
+            json.dump(payload_of(job), file, ensure_ascii=False)
+    except OSError:
+        os.unlink(path)
+        raise
 
 
 def job_from(payload: list[Any] | str) -> ReservedJob:
@@ -160,6 +179,12 @@ def ended_body(ended: Ended) -> list[Any]:
         ended.token, str(ended.outcome), ended.result_json, jobs_to_json(ended.added) if ended.added else None,
         None if ended.failure is None else list(ended.failure), ended.retry_in_s, ended.delay_s, ended.strays,
     ]  # fmt: skip
+
+
+def finished_from(body: list[Any]) -> Ended:
+    """Return the end of most attempts, which has a frame of its own: finished, nothing added, perhaps a result."""
+    token, result_json = body
+    return Ended(token, Outcome.FINISHED, result_json, (), None, None, None, 0)
 
 
 def ended_from(body: list[Any]) -> Ended:

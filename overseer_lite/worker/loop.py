@@ -235,7 +235,8 @@ class Worker:
         if ends:
             self._front_since = time.monotonic()
         if left_by:
-            self._settle_dead(self.runner.bury(), None)  # before any of them is settled, or its retry would overlap
+            # Before any of them is settled, or its retry would overlap.
+            self._settle_dead(self.runner.bury(), self._cut_short("its runner was replaced: another job left strays"))
             self._replace_runner()
         elif self.runner.dead:
             self._runner_died()
@@ -285,9 +286,9 @@ class Worker:
 
     def _evidence(self, slot: Slot, exit_: Exit | None = None) -> Evidence:
         now_us = self._store.clock.read().boottime_us
-        output, output_bytes = (
-            self.runner.output(slot.output_start, slot.output_end) if slot.state >= BEGUN else ("", 0)
-        )
+        output, output_bytes = "", 0
+        if slot.state == BEGUN or (slot.state == ENDED and slot.output_end != slot.output_start):
+            output, output_bytes = self.runner.output(slot.output_start, slot.output_end)
         return Evidence(
             began_ago_s=(now_us - slot.begun_us) / 1e6 if slot.state >= BEGUN else None,
             ended_ago_s=(now_us - slot.ended_us) / 1e6 if slot.state == ENDED else None,
@@ -399,16 +400,17 @@ class Worker:
         return min(now.monotonic_us - held.given_us, now.boottime_us - slot.begun_us) / 1e6
 
     def _watch_long(self) -> None:
-        """Hand back what waits behind a job that takes long; whoever is idle is rung for it.
+        """Hand back what waits behind a job that takes long, or behind the last one; whoever is idle is rung for it.
 
         The kernel decides: a job whose token the runner has read stays here, however closely it was missed.
         """
-        if len(self._held) < 2 or time.monotonic() - self._front_since < LONG_S:
+        leaving = self.stopping != OPEN or self.renew
+        if not leaving and (len(self._held) < 2 or time.monotonic() - self._front_since < LONG_S):
             return
         for token in self.runner.take_back():
             held = self._held.pop(token, None)
             if held is not None:
-                log.debug("Job %s waits behind a long one and is handed back", held.job.attempt.job_id)
+                log.debug("Job %s has not begun and is handed back", held.job.attempt.job_id)
                 self._settle(Settlement(held.job.attempt, Outcome.HANDED_BACK), held.slot)
         self._front_since = time.monotonic()
 
@@ -433,11 +435,23 @@ class Worker:
 
         return verdict
 
-    def _kill_for(self, culprit: Held, verdict: Callable[[Held, Slot], Settlement]) -> None:
+    def _kill_for(self, culprit: Held, verdict: Callable[[Held, Slot], Settlement | None]) -> None:
         """Stop the runner because of one attempt; that one is settled by verdict."""
         dead = self.runner.bury()
-        self._settle_dead(dead, lambda held, slot: verdict(held, slot) if held is culprit else None)
+        innocent = self._cut_short("its runner was stopped because of another job")
+        self._settle_dead(dead, lambda held, slot: (verdict if held is culprit else innocent)(held, slot))
         self._replace_runner()
+
+    def _cut_short(self, why: str) -> Callable[[Held, Slot], Settlement | None]:
+        """What becomes of an attempt that had just begun in a runner that had to go for another's sake: charged to nobody."""
+
+        def verdict(held: Held, slot: Slot) -> Settlement | None:
+            if slot.state != BEGUN:
+                return None
+            failure = Failure("stop", why)
+            return Settlement(held.job.attempt, Outcome.STOPPED, failure=failure, evidence=self._evidence(slot))
+
+        return verdict
 
     def _watch_stopped(self) -> None:
         if not self.runner.child.stopped():
@@ -480,12 +494,7 @@ class Worker:
 
     def _stop_now(self) -> None:
         """Kill the runner's tree: what had begun is cut short and charged to nobody, the rest is handed back."""
-
-        def verdict(held: Held, slot: Slot) -> Settlement:
-            failure = Failure("stop", "its worker was told to stop at once")
-            return Settlement(held.job.attempt, Outcome.STOPPED, failure=failure, evidence=self._evidence(slot))
-
-        self._settle_dead(self.runner.bury(), verdict)
+        self._settle_dead(self.runner.bury(), self._cut_short("its worker was told to stop at once"))
         self._unwatch_runner()
 
     # ---- the store

@@ -1,0 +1,228 @@
+"""The command `run`: submit an app's graph, work on it, wait for its end, and say how it went."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from overseer_lite.cli import show as say
+from overseer_lite.cli.app import args_option, cpus_allowed, describe_graph, name_app, parse_args, workers_option
+from overseer_lite.cli.session import WORK_SETTINGS, command, json_option, session
+from overseer_lite.errors import InvalidInputError, OverseerError
+from overseer_lite.job import Status
+
+if TYPE_CHECKING:
+    from overseer_lite.cli.live import View
+    from overseer_lite.job import JobInfo
+    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import Counts, Submitted
+
+_FAILURES_SHOWN: Final = 10
+_UNFINISHED_NAMED: Final = 3
+
+
+@command(
+    "run",
+    short_help="Submit an app's graph, work on it, wait for its end",
+    example="overseer-lite run pipeline.py -n 4\n"
+    """overseer-lite run -n 4 --id nightly-2026-11-24 --args '{"day": "2026-11-24"}'""",
+    shown=WORK_SETTINGS,
+)
+@click.argument("given", metavar="[APP]", required=False)
+@workers_option
+@click.option("--id", "run", metavar="KEY", help="The run's id; a run of that id that is there already is continued.")
+@args_option
+@click.option("--retry", is_flag=True, help="With --id: first retry its failed and aborted jobs.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit 4 after so long.")
+@click.option("-x", "stop_on_failure", is_flag=True, help="Stop at the first failure.")
+@json_option
+def run(
+    given: str | None,
+    number: int | None,
+    run: str | None,
+    args_json: str | None,
+    retry: bool,
+    timeout_s: float | None,
+    stop_on_failure: bool,
+    as_json: bool,
+) -> int:
+    """Submit an app's graph, work on that run alone, and wait for its end.
+
+    APP is a module, module:attr or file.py; pipeline.py by default. Exit code: 0 all finished, 1 a job failed, was
+    aborted or is stuck, 2 bad input, 3 the store cannot be used, 4 timed out, 5 workers cannot be kept alive, 130 or
+    143 stopped by a signal.
+    """
+    if retry and run is None:
+        raise InvalidInputError("--retry needs --id: a new run has nothing to retry. Nothing was stored.")
+    app = name_app(given)
+    described, graph = describe_graph(app, parse_args(args_json), run)
+    store = session().store()
+    store.install()
+    unfinished = [] if run is not None else _unfinished(store)
+    submitted = store.transact_graph(graph)
+    _announce(store, graph.id, submitted, unfinished, retry=retry, err=as_json)
+    return carry_out(
+        store,
+        described.app,
+        graph.id,
+        number,
+        again=(_again(given, graph.id), "" if args_json is None else " (with the same --args)"),
+        timeout_s=timeout_s,
+        stop_on_failure=stop_on_failure,
+        as_json=as_json,
+    )
+
+
+def _again(given: str | None, run: str) -> str:
+    """Return the command that continues the run."""
+    words = ["overseer-lite", "run", *([] if given is None else [given])]
+    if session().settings.origin("db").startswith("option"):
+        words += ["--db", session().settings.db]
+    return " ".join(map(_quoted, [*words, "--id", run]))
+
+
+def _unfinished(store: SqliteStore) -> list[str]:
+    return [each.id for each in store.runs(limit=20) if each.counts.started or each.counts.unstarted]
+
+
+def _announce(
+    store: SqliteStore, run: str, submitted: Submitted, unfinished: list[str], *, retry: bool, err: bool
+) -> None:
+    if submitted.created:
+        number = say.plural(len(submitted.created), "job")
+        click.echo(f"run {say.escape(run)}: {number} stored in {store.path}", err=err)
+    else:
+        if retry:
+            again = [job.id for job in _ended_badly(store, run)]
+            if again:
+                store.retry(again)
+                click.echo(f"run {say.escape(run)}: {say.plural(len(again), 'job')} to be retried", err=err)
+        click.echo(f"run {say.escape(run)} goes on: {say.counts_line(store.counts(run))}", err=err)
+    if unfinished:
+        named = ", ".join(map(say.escape, unfinished[:_UNFINISHED_NAMED]))
+        more = f" and {len(unfinished) - _UNFINISHED_NAMED} more" if len(unfinished) > _UNFINISHED_NAMED else ""
+        click.echo(f"unfinished runs in this store: {named}{more} (`run --id KEY` continues one)", err=err)
+
+
+def _ended_badly(store: SqliteStore, run: str) -> list[JobInfo]:
+    return [*store.jobs(run=run, status=Status.FAILED), *store.jobs(run=run, status=Status.ABORTED)]
+
+
+def carry_out(
+    store: SqliteStore,
+    app: str,
+    run: str,
+    number: int | None,
+    *,
+    again: tuple[str, str],
+    timeout_s: float | None = None,
+    stop_on_failure: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Work on a run until it has ended or is stopped, telling what happens; return the exit code.
+
+    Args:
+        again: The command that continues it, and what must be said of it; args may be secret, and are not repeated.
+    """
+    began = time.monotonic()
+    code, lost = 0, None
+    counts = store.counts(run)
+    if counts.started or counts.unstarted > counts.stuck:
+        code, lost = _supervise(
+            store, app, run, number, timeout_s=timeout_s, stop_on_failure=stop_on_failure, to_stderr=as_json
+        )
+        counts = store.counts(run)
+    code = code or counts.exit_code
+    took_s = time.monotonic() - began
+    if as_json:
+        failed = [say.job_json(job) for job in _ended_badly(store, run)]
+        seconds = round(took_s, 3)
+        say.print_json({"run": run, "exit_code": code, "jobs": counts._asdict(), "seconds": seconds, "failed": failed})
+    else:
+        print_summary(store, run, counts, code, took_s, again)
+    if lost is not None:
+        raise lost
+    return code
+
+
+def _supervise(
+    store: SqliteStore,
+    app: str,
+    run: str,
+    number: int | None,
+    *,
+    timeout_s: float | None,
+    stop_on_failure: bool,
+    to_stderr: bool,
+) -> tuple[int, OverseerError | None]:
+    """Return the exit code, and the error that ended it, which is raised only after the summary."""
+    from overseer_lite.cli.live import open_view, patient
+    from overseer_lite.supervisor import Plan, supervise
+
+    view = open_view(store, run, color=session().settings.color, to_stderr=to_stderr)
+    plan = Plan(
+        store.path,
+        app,
+        number or cpus_allowed(),
+        run=run,
+        drain=True,
+        stop_on_failure=stop_on_failure,
+        timeout_s=timeout_s,
+        settings=session().settings,
+        log_level="WARNING",
+        log_file=view.log_file,
+    )
+    try:
+        return supervise(plan, patient(view.tick)), None
+    except OverseerError as error:
+        return error.exit_code, error
+    finally:
+        _close(view)
+
+
+def _close(view: View) -> None:
+    try:
+        view.tick(last=True)
+    finally:
+        view.close()
+
+
+def print_summary(
+    store: SqliteStore, run: str, counts: Counts, code: int, took_s: float, again: tuple[str, str]
+) -> None:
+    """Print how a run ended: counts, what failed and how to see more, how to go on."""
+    if counts.failed or counts.aborted:
+        click.echo("")
+        _print_failures(_ended_badly(store, run))
+    if counts.stuck:
+        click.echo(f"{say.plural(counts.stuck, 'job')} stuck behind what failed")
+    click.echo("")
+    click.echo(f"{_ending(code)} in {say.duration(took_s)}: {say.counts_line(counts)}")
+    click.echo(f"run {say.escape(run)} in {store.path}")
+    if counts.failed or counts.aborted:
+        click.echo(f"to try the failed jobs again: {again[0]} --retry{again[1]}")
+    elif counts.started or counts.unstarted:
+        click.echo(f"to go on: {again[0]}{again[1]}")
+
+
+def _print_failures(jobs: list[JobInfo]) -> None:
+    for job in jobs[:_FAILURES_SHOWN]:
+        message = say.failure_line(job.failure)
+        click.echo(f"{job.status.value:<8} {say.escape(job.id)}" + (f": {message}" if message else ""))
+        click.echo(f"         overseer-lite show {_quoted(job.id)}")
+    if len(jobs) > _FAILURES_SHOWN:
+        click.echo(f"and {len(jobs) - _FAILURES_SHOWN:,} more: overseer-lite jobs --status failed")
+
+
+def _ending(code: int) -> str:
+    words = {0: "finished", 1: "ended with failures", 4: "timed out", 5: "workers lost"}
+    return words.get(code) or f"stopped by {signal.Signals(code - 128).name}"
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(say.escape(text))
