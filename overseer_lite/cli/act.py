@@ -82,7 +82,9 @@ def old_code(store: SqliteStore, run: str | None = None) -> list[str]:
             continue
         pid = supervisor_pid(worker)
         how = f"SIGHUP the supervisor (kill -HUP {pid})" if pid else "restart the workers"
-        found[how] = f"{worker.app_file} is newer than what live workers run: {how} to renew the runners."
+        found[how] = (
+            f"{worker.app_file} is newer than what live workers run, which may be tried once more: {how} to renew the runners."
+        )
     return list(found.values())
 
 

@@ -435,19 +435,17 @@ class Worker:
 
         return verdict
 
-    def _kill_for(self, culprit: Held, verdict: Callable[[Held, Slot], Settlement | None]) -> None:
+    def _kill_for(self, culprit: Held, verdict: Callable[[Held, Slot], Settlement]) -> None:
         """Stop the runner because of one attempt; that one is settled by verdict."""
         dead = self.runner.bury()
         innocent = self._cut_short("its runner was stopped because of another job")
         self._settle_dead(dead, lambda held, slot: (verdict if held is culprit else innocent)(held, slot))
         self._replace_runner()
 
-    def _cut_short(self, why: str) -> Callable[[Held, Slot], Settlement | None]:
-        """What becomes of an attempt that had just begun in a runner that had to go for another's sake: charged to nobody."""
+    def _cut_short(self, why: str) -> Callable[[Held, Slot], Settlement]:
+        """What becomes of an attempt whose runner had to go for a reason that is not its own: charged to nobody."""
 
-        def verdict(held: Held, slot: Slot) -> Settlement | None:
-            if slot.state != BEGUN:
-                return None
+        def verdict(held: Held, slot: Slot) -> Settlement:
             failure = Failure("stop", why)
             return Settlement(held.job.attempt, Outcome.STOPPED, failure=failure, evidence=self._evidence(slot))
 

@@ -671,8 +671,8 @@ def test_retry_warns_when_live_workers_run_older_code(cli, chain, tmp_path):
     register(chain, "w1", app=str(app), app_file=str(app), app_mtime=mtime - 1, supervisor=me)
 
     assert cli("retry r/a").err == (
-        f"overseer-lite: {app} is newer than what live workers run: SIGHUP the supervisor (kill -HUP {os.getpid()}) to "
-        "renew the runners.\n"
+        f"overseer-lite: {app} is newer than what live workers run, which may be tried once more: SIGHUP the "
+        f"supervisor (kill -HUP {os.getpid()}) to renew the runners.\n"
     )
 
 
