@@ -492,7 +492,7 @@ class RunningJob:
             id=reserved.attempt.job_id,
             run=reserved.run,
             name=reserved.name,
-            args=json.loads(reserved.args_json),
+            args=None if reserved.args_json == "{}" else json.loads(reserved.args_json),
             attempt=reserved.attempt.number,
             failures=reserved.failures,
             results=reserved.results,

@@ -60,6 +60,7 @@ _BEGUN_AT: Final = 24
 _ENDED_AT: Final = 32
 _START_AT: Final = 40
 _END_AT: Final = 48
+_TIMES: Final = struct.Struct("qqqq")
 _FRACTION_AT: Final = 56
 _FRACTION: Final = struct.Struct("d")
 _STEP_AT: Final = 64
@@ -96,6 +97,16 @@ class Slot(NamedTuple):
     output_end: int
     progress: float | None
     step: str
+
+
+class Times(NamedTuple):
+    """The course of one attempt; see `Slot`."""
+
+    state: int
+    begun_us: int
+    ended_us: int
+    output_start: int
+    output_end: int
 
 
 class Snapshot(NamedTuple):
@@ -258,6 +269,11 @@ class WorkerFile:
     def slot(self, index: int) -> Slot:
         """Return a slot as it stands, a FREE one too; what a FREE one holds besides means nothing."""
         return _slot(self._map[_place(index) : _place(index) + _SLOT_BYTES], index)
+
+    def times(self, index: int) -> Times:
+        """Return what a slot says of an attempt's course, without what the handler said of it: the part read most."""
+        at = _place(index)
+        return Times(self._map[at], *_TIMES.unpack_from(self._map, at + _BEGUN_AT))
 
     def fileno(self) -> int:
         """Return the descriptor: give it to the runner, and the lock with it."""

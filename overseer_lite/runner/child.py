@@ -37,6 +37,7 @@ from overseer_lite.runner.protocol import (
     Ended,
     Frames,
     ended_body,
+    finished_frame,
     frame,
     job_from,
     read_frames,
@@ -154,7 +155,7 @@ class _Runner:
         self._steps.end(slot, self._clock.read().boottime_us, self._output_bytes())
         failpoints.hit("runner.marked_ended")
         if ending.outcome is Outcome.FINISHED and not ending.added:
-            self._control.sendall(frame("finished", [token, ending.result_json]))
+            self._control.sendall(finished_frame(token, ending.result_json))
             failpoints.hit("runner.sent")
             return
         strays = 0

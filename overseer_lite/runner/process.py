@@ -7,6 +7,7 @@ import json
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -26,7 +27,6 @@ from overseer_lite.runner.protocol import (
     Frames,
     Hello,
     ended_from,
-    finished_from,
     frame,
     is_large,
     payload_of,
@@ -221,7 +221,7 @@ class ProcessRunner:
         try:
             for kind, body in self._frames.feed(data):
                 self._take(kind, body)
-        except (ValueError, TypeError, KeyError, OverseerError):
+        except (ValueError, TypeError, KeyError, struct.error, OverseerError):
             self.garbled = True
 
     def _take(self, kind: str, body: Any) -> None:
@@ -232,7 +232,7 @@ class ProcessRunner:
             case "trouble":
                 self.trouble = AppTrouble(*body)
             case "finished" | "ended":
-                ended = finished_from(body) if kind == "finished" else ended_from(body)
+                ended: Ended = body if kind == "finished" else ended_from(body)
                 self._forget_payload(ended.token)
                 self._ended.append(ended)
 
@@ -248,7 +248,7 @@ class ProcessRunner:
         return tokens
 
     def _forget_payload(self, token: int) -> None:
-        path = self._payloads.pop(token, None)
+        path = self._payloads.pop(token, None) if self._payloads else None
         if path is not None:
             with contextlib.suppress(FileNotFoundError):  # the runner removes it when it has read it
                 os.unlink(path)

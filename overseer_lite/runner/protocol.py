@@ -4,7 +4,7 @@ Three channels, none of which ever blocks the worker:
 
     tokens    a pipe of 8-byte numbers, one a job. Both hold its reading end: whoever reads a job's token has the job.
               So a job that is taken back while the runner begins it is decided by the kernel, not by luck.
-    control   a stream of frames (mark, length, JSON). To the runner: what to run. From it: hello, how attempts ended.
+    control   a stream of frames (mark, kind, length, body). To the runner: what to run. From it: hello, how attempts ended.
               Its end of file is the runner's death certificate: a forked child that has not exec'd yet holds it open.
     steps     the worker's file, mapped by both (see `liveness.workerfile`): reserved, begun, ended. Read after a death.
 
@@ -28,8 +28,11 @@ TOKENS_FD: Final = 4
 STEPS_FD: Final = 5
 
 TOKEN: Final = struct.Struct("=q")
-_HEAD: Final = struct.Struct("=4sI")
-_MARK: Final = b"ovl\1"
+_HEAD: Final = struct.Struct("=3scI")
+_MARK: Final = b"ovl"
+_MESSAGE: Final = b"m"  # JSON: what kind of message, and its body
+_FINISHED: Final = b"f"  # most attempts' end: its token, then the result's JSON text, if there is one
+_HEAD_FINISHED: Final = struct.Struct("=3scIq")
 _LARGEST_INLINE: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
 
@@ -82,7 +85,13 @@ class AppTrouble(NamedTuple):
 def frame(kind: str, body: Any) -> bytes:
     """Return one message as it travels."""
     text = json.dumps([kind, body], ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return _HEAD.pack(_MARK, len(text)) + text
+    return _HEAD.pack(_MARK, _MESSAGE, len(text)) + text
+
+
+def finished_frame(token: int, result_json: str | None) -> bytes:
+    """Return the message that an attempt finished, added nothing, and perhaps had a result: what most attempts say."""
+    result = b"" if result_json is None else result_json.encode("utf-8", "surrogatepass")
+    return _HEAD_FINISHED.pack(_MARK, _FINISHED, TOKEN.size + len(result), token) + result
 
 
 class Frames:
@@ -101,18 +110,21 @@ class Frames:
         """
         buffer = self._buffer
         buffer += data
-        messages = []
+        messages: list[tuple[str, Any]] = []
         at = 0
         while len(buffer) - at >= _HEAD.size:
-            mark, length = _HEAD.unpack_from(buffer, at)
+            mark, kind, length = _HEAD.unpack_from(buffer, at)
             if mark != _MARK:
                 raise ValueError("these bytes begin no frame")
             begin = at + _HEAD.size
             if len(buffer) - begin < length:
                 break
             at = begin + length
-            kind, body = json.loads(buffer[begin:at].decode("utf-8", "surrogatepass"))
-            messages.append((kind, body))
+            if kind == _FINISHED:
+                messages.append(("finished", _finished(buffer, begin, at)))
+                continue
+            what, body = json.loads(buffer[begin:at].decode("utf-8", "surrogatepass"))
+            messages.append((what, body))
         del buffer[:at]
         return messages
 
@@ -181,9 +193,11 @@ def ended_body(ended: Ended) -> list[Any]:
     ]  # fmt: skip
 
 
-def finished_from(body: list[Any]) -> Ended:
-    """Return the end of most attempts, which has a frame of its own: finished, nothing added, perhaps a result."""
-    token, result_json = body
+def _finished(buffer: bytearray, begin: int, end: int) -> Ended:
+    """Return the end that a frame of its own tells."""
+    (token,) = TOKEN.unpack_from(buffer, begin)
+    begin += TOKEN.size
+    result_json = buffer[begin:end].decode("utf-8", "surrogatepass") if end > begin else None
     return Ended(token, Outcome.FINISHED, result_json, (), None, None, None, 0)
 
 

@@ -49,8 +49,11 @@ UPDATE runs SET declared = declared + ?2 WHERE key = ?1;
 SELECT coalesce(max(key), 0) FROM jobs;
 
 -- add_job: a new job
-INSERT INTO jobs (key, id, run, name, type, priority, waiting_for, depends, due_us, due_wall_us, delay_us, args)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12);
+INSERT INTO jobs (key, id, run, name, type, priority, waiting_for, depends, due_us, due_wall_us, delay_us, args, awaited)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);
+
+-- set_awaited: some job depends on it from now on
+UPDATE jobs SET awaited = 1 WHERE key = ?1 AND awaited = 0;
 
 -- add_dependency: a new edge
 INSERT INTO dependencies (job, position, dependency, added) VALUES (?1, ?2, ?3, ?4);
@@ -81,7 +84,7 @@ WHERE key = ?1 AND status = 1 AND attempt = ?2 AND worker = (SELECT key FROM wor
 -- finish: the same for the attempt's best end, by its fence alone
 UPDATE jobs SET status = 2, worker = NULL, request = NULL, beat_us = NULL, failure = NULL
 WHERE id = ?1 AND status = 1 AND attempt = ?2 AND worker = ?3
-RETURNING id, key, reserved_wall_us;
+RETURNING id, key, reserved_wall_us, awaited;
 
 -- holds_any: whether a worker holds anything
 SELECT 1 FROM jobs INDEXED BY started WHERE status = 1 AND worker = ?1 LIMIT 1;
@@ -146,6 +149,14 @@ SELECT min((SELECT min(j.due_us) FROM jobs j INDEXED BY delayed
 -- next_due_in_run: likewise, of one run
 SELECT min((SELECT min(j.due_us) FROM jobs j INDEXED BY delayed_in_run
   WHERE j.run = ?2 AND j.type = t.value AND j.status = 0 AND j.waiting_for = 0 AND j.due_us IS NOT NULL)) FROM json_each(?1) t;
+
+-- candidates_of_type: the next ready jobs of one type
+SELECT key, type, alone, priority FROM jobs INDEXED BY ready
+WHERE type = ?1 AND status = 0 AND waiting_for = 0 AND due_us IS NULL ORDER BY priority DESC, key LIMIT ?2;
+
+-- candidates_of_type_in_run: likewise, of one run
+SELECT key, type, alone, priority FROM jobs INDEXED BY ready_in_run
+WHERE run = ?3 AND type = ?1 AND status = 0 AND waiting_for = 0 AND due_us IS NULL ORDER BY priority DESC, key LIMIT ?2;
 
 -- candidates: the next ready jobs, up to so many of each of these types
 SELECT j.key, j.type, j.alone FROM json_each(?1) t JOIN jobs j ON j.key IN (

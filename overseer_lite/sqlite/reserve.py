@@ -15,11 +15,12 @@ from overseer_lite.sqlite.transaction import keys_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from overseer_lite.sqlite.connection import Database
+    from overseer_lite.sqlite.connection import Database, Row
     from overseer_lite.sqlite.transaction import Moment
 
 
 _RUNS_KEPT: Final = 1000
+_TYPES_ONE_BY_ONE: Final = 4  # up to here a statement a type is faster than one for all
 
 
 class Wanted(NamedTuple):
@@ -89,13 +90,8 @@ def _candidates(db: Database, wanted: Wanted) -> list[int]:
         for key, limit in wanted.limits.items():
             if key in room:
                 room[key] = min(room[key], limit - started.get(key, 0))
-    keys = keys_json(key for key, number in room.items() if number > 0)
-    if wanted.run is None:
-        rows = db.all("candidates", (keys, count))
-    else:
-        rows = db.all("candidates_in_run", (keys, count, wanted.run))
     chosen: list[int] = []
-    for key, kind, alone in rows:
+    for key, kind, alone, *_ in _ready(db, [key for key, number in room.items() if number > 0], count, wanted.run):
         if alone:
             if chosen or db.one("holds_any", (wanted.worker[1],)) is not None:
                 continue
@@ -106,6 +102,17 @@ def _candidates(db: Database, wanted: Wanted) -> list[int]:
             room[kind] -= 1
             chosen.append(key)
     return chosen
+
+
+def _ready(db: Database, types: Sequence[int], count: int, run: int | None) -> list[Row]:
+    """Return the next ready jobs, up to `count` of each type, in order of reservation."""
+    suffix, more = ("", ()) if run is None else ("_in_run", (run,))
+    if len(types) > _TYPES_ONE_BY_ONE:
+        return db.all(f"candidates{suffix}", (keys_json(types), count, *more))
+    rows = [row for kind in types for row in db.all(f"candidates_of_type{suffix}", (kind, count, *more))]
+    if len(types) > 1:
+        rows.sort(key=lambda row: (-row[3], row[0]))
+    return rows
 
 
 def start(

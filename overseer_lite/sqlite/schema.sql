@@ -47,6 +47,7 @@ CREATE TABLE jobs (
   status        INTEGER NOT NULL DEFAULT 0 CHECK (status BETWEEN 0 AND 4),
   waiting_for   INTEGER NOT NULL DEFAULT 0 CHECK (waiting_for >= 0),  -- dependencies not finished
   depends       INTEGER NOT NULL DEFAULT 0,      -- dependencies in all: 0 saves the look-ups
+  awaited       INTEGER NOT NULL DEFAULT 0,      -- 1: some job depends on it; 0 saves the look-up when it finishes
   attempt       INTEGER NOT NULL DEFAULT 0,
   failures      INTEGER NOT NULL DEFAULT 0,
   crashes       INTEGER NOT NULL DEFAULT 0,

@@ -182,14 +182,16 @@ def finish_many(moment: Moment, worker: tuple[str, int], settlements: Sequence[S
     db = moment.db
     plain = {one.attempt.job_id: one for one in settlements}
     rows = db.many_rows("finish", [(one.attempt.job_id, one.attempt.number, worker[1]) for one in plain.values()])
-    done = [(key, plain[job_id], reserved_wall_us) for job_id, key, reserved_wall_us in rows]
+    done = [(key, plain[job_id], reserved_wall_us) for job_id, key, reserved_wall_us, _awaited in rows]
     results = [(key, one.result_json) for key, one, _reserved in done if one.result_json is not None]
     if results:
         db.many("add_result", results)
     _write_history(moment, done)
-    for type_key, waiting_for, status in db.many_rows("release", [(key,) for key, _one, _reserved in done]):
-        if waiting_for == 0 and status == UNSTARTED:
-            moment.ready(type_key)
+    awaited = [(row[1],) for row in rows if row[3]]
+    if awaited:
+        for type_key, waiting_for, status in db.many_rows("release", awaited):
+            if waiting_for == 0 and status == UNSTARTED:
+                moment.ready(type_key)
     settled = {id(one) for _key, one, _reserved in done}
     return [one for one in settlements if id(one) not in settled]
 

@@ -83,6 +83,10 @@ def insert(moment: Moment, graph: Graph, resolved: Resolved) -> Submitted:
     external = _external_keys(db, resolved)
     prefix = f"{graph.id}/"
     types: dict[str, int] = {}
+    awaited = bytearray(len(graph.jobs))
+    for internal in resolved.internal:
+        for other in internal:
+            awaited[other] = 1
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for index, (job, job_id, internal) in enumerate(zip(graph.jobs, resolved.ids, resolved.internal, strict=True)):
@@ -97,7 +101,7 @@ def insert(moment: Moment, graph: Graph, resolved: Resolved) -> Submitted:
             name = None if job_id == prefix + job.name else job.name
             yield (
                 first + index, job_id, run, name, kind, job.priority, waiting_for, len(internal) + len(others),
-                *due, job.args_json,
+                *due, job.args_json, awaited[index],
             )  # fmt: skip
 
     def edges() -> Iterator[tuple[int, int, int, int]]:
@@ -107,6 +111,7 @@ def insert(moment: Moment, graph: Graph, resolved: Resolved) -> Submitted:
 
     db.many("add_job", rows())
     db.many("add_dependency", edges())
+    db.many("set_awaited", {(key,) for keys in external.values() for key, _finished in keys})
     return Submitted(tuple(resolved.ids), ())
 
 
@@ -224,6 +229,7 @@ def _write_added(
         else:
             keys.append((next_key, False))
             next_key += 1
+    waited_for: set[int] = set()
     for index, job in enumerate(graph.jobs):
         if index in existing:
             continue
@@ -238,8 +244,9 @@ def _write_added(
         key = keys[index][0]
         db.run(
             "add_job",
-            (key, resolved.ids[index], run, name, kind, job.priority, waiting_for, len(needed), *due, job.args_json),
+            (key, resolved.ids[index], run, name, kind, job.priority, waiting_for, len(needed), *due, job.args_json, 0),
         )
+        waited_for.update(key for key, _finished in needed)
         by_id = {resolved.ids[other]: keys[other][0] for other in resolved.internal[index]}
         by_id.update(zip(resolved.external.get(index, ()), (k for k, _f in external.get(index, ())), strict=True))
         db.many("add_dependency", [(key, n, by_id[need], 0) for n, need in enumerate(graph.dependency_ids(job))])
@@ -248,6 +255,8 @@ def _write_added(
         more = [pair for pair in awaited if pair[0] != dependent and db.one("has_edge", (dependent, pair[0])) is None]
         db.many("add_dependency", [(dependent, position + n, key, 1) for n, (key, _finished) in enumerate(more)])
         db.run("wait_for_more", (dependent, sum(1 for _key, finished in more if not finished), len(more)))
+        waited_for.update(key for key, _finished in more)
+    db.many("set_awaited", [(key,) for key in waited_for])
 
 
 def type_key(db: Database, name: str) -> int:

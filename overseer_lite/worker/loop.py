@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from overseer_lite.handler import Options
     from overseer_lite.job import ReservedJob
     from overseer_lite.liveness.spawn import Exit
-    from overseer_lite.liveness.workerfile import Slot, WorkerFile
+    from overseer_lite.liveness.workerfile import Slot, Times, WorkerFile
     from overseer_lite.runner.process import Dead, ProcessRunner
     from overseer_lite.runner.protocol import Ended
     from overseer_lite.store import Bell, Exchange, FullStore
@@ -116,6 +116,7 @@ class Worker:
         self._pace = Pace()
         self._front_since = 0.0  # when the runner was last known to turn to its next job
         self._settle_at = 0.0
+        self._look_at = 0.0
         self._held: dict[int, Held] = {}
         self._settlements: list[Settlement] = []
         self._settled_slots: list[int] = []
@@ -257,7 +258,7 @@ class Worker:
     def _ended(self, ended: Ended) -> None:
         held = self._held.pop(ended.token)
         failpoints.hit("worker.outcome")
-        slot = self._file.slot(held.slot)
+        slot = self._file.times(held.slot)
         attempt = held.job.attempt
         delay_s = ended.retry_in_s if ended.outcome is Outcome.FAILED else ended.delay_s
         settlement = Settlement(
@@ -284,7 +285,7 @@ class Worker:
         self._settled_slots.append(slot)
         self._hungry = True
 
-    def _evidence(self, slot: Slot, exit_: Exit | None = None) -> Evidence:
+    def _evidence(self, slot: Slot | Times, exit_: Exit | None = None) -> Evidence:
         now_us = self._store.clock.read().boottime_us
         output, output_bytes = "", 0
         if slot.state == BEGUN or (slot.state == ENDED and slot.output_end != slot.output_start):
@@ -452,6 +453,9 @@ class Worker:
         return verdict
 
     def _watch_stopped(self) -> None:
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + TICK_S / 2
         if not self.runner.child.stopped():
             self._stopped_since = None
             return

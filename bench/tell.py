@@ -1,0 +1,81 @@
+"""Reports as text: the same tables on the terminal and in RESULTS.md, which a terminal can show as well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from bench.measure import ROOT, Report, Table
+
+RESULTS: Final = os.path.join(ROOT, "bench", "RESULTS.md")
+REACH: Final = ("asked for", "measured", "bound", "goal", "reached")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, its columns aligned, words to the left and numbers to the right."""
+    widths = [max(len(row[n]) for row in (columns, *rows)) for n in range(len(columns))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if n == 0 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * width) if n == 0 else ("-" * (width - 1) + ":") for n, width in enumerate(widths)]
+    return "\n".join([line(columns), line(rule), *map(line, rows)])
+
+
+def head(facts: Mapping[str, str]) -> str:
+    """Return where and when it was measured."""
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+
+
+def report(one: Report, answers: str, took_s: float | None = None) -> str:
+    """Return one bench's report."""
+    took = "" if took_s is None else f" ({took_s:.0f} s)"
+    parts = [f"\n## {one.name}{took}", f"{answers[0].upper()}{answers[1:]}.", f"Durability: {one.durability}"]
+    parts += [_titled(each) for each in one.tables]
+    if one.reach:
+        parts.append(table(REACH, [each.row() for each in one.reach]))
+    return "\n\n".join(parts)
+
+
+def _titled(one: Table) -> str:
+    notes = "".join(f"\n\n{note}" for note in one.notes)
+    return f"**{one.title}**\n\n{table(one.columns, one.rows)}{notes}"
+
+
+def summary(reports: Sequence[Report]) -> str:
+    """Return what is aimed at, all in one table."""
+    rows = [[one.name, *each.row()] for one in reports for each in one.reach]
+    return f"\n## What is aimed at\n\n{table(('bench', *REACH), rows)}" if rows else ""
+
+
+def as_json(one: Report) -> dict[str, Any]:
+    """Return a report as JSON can hold it."""
+    return {
+        "durability": one.durability,
+        "figures": dict(one.figures),
+        "reach": [{**each._asdict(), "reached": each.verdict()} for each in one.reach],
+        "tables": [each._asdict() for each in one.tables],
+    }
+
+
+def write(facts: Mapping[str, str], reports: Sequence[Report], drawn: Mapping[str, list[str]], answers: Mapping[str, str]) -> None:
+    """Write RESULTS.md, whole."""
+    parts = [
+        "# What was measured",
+        "Written by `python -m bench --write`; no figure by hand. Medians of at least three; ratios are taken side by "
+        "side in one run. `goal` in the last column: more than is asked for; `NO`: not reached.",
+        head(facts),
+        summary(reports).strip(),
+    ]
+    for one in reports:
+        parts.append(report(one, answers[one.name]).strip())
+        parts += [f"![{name}](results/{name}.svg)" for name in drawn.get(one.name, [])]
+    text = "\n\n".join(parts) + "\n"
+    with open(RESULTS + ".new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(RESULTS + ".new", RESULTS)
