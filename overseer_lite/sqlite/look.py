@@ -14,7 +14,7 @@ from overseer_lite.sqlite.transaction import failure_from, keys_json
 from overseer_lite.store import Counts, RunInfo, WorkerRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
     from types import TracebackType
 
     from overseer_lite.clock import Clock, Reading
@@ -178,16 +178,6 @@ def ready_now(db: Database, job_id: str, now: Reading) -> int | None:
         return None
     key: int = row[0]
     return key
-
-
-def next_due_s(db: Database, types: Iterable[int], run: int | None, now: Reading) -> float | None:
-    """Return the seconds until the next delayed job of these types is due, None if there is none."""
-    keys = keys_json(types)
-    row = db.one("next_due", (keys,)) if run is None else db.one("next_due_in_run", (keys, run))
-    if row is None or row[0] is None:
-        return None
-    due_us: int = row[0]
-    return max(0.0, (due_us - now.boottime_us) / 1e6)
 
 
 def nearest_id(db: Database, job_id: str) -> str | None:

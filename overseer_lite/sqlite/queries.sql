@@ -143,20 +143,14 @@ UPDATE jobs SET due_us = NULL, due_wall_us = NULL, delay_us = NULL WHERE key IN 
   ON j.type = t.value AND j.status = 0 AND j.waiting_for = 0 AND j.due_us IS NOT NULL AND j.due_us <= ?2 LIMIT 1000);
 
 -- next_due: when the next delayed job of these types is due
-SELECT min((SELECT min(j.due_us) FROM jobs j INDEXED BY delayed
-  WHERE j.type = t.value AND j.status = 0 AND j.waiting_for = 0 AND j.due_us IS NOT NULL)) FROM json_each(?1) t;
+SELECT min(due) FROM (SELECT (SELECT due_us FROM jobs INDEXED BY delayed
+  WHERE type = t.value AND status = 0 AND waiting_for = 0 AND due_us IS NOT NULL ORDER BY due_us LIMIT 1) AS due
+  FROM json_each(?1) t);
 
 -- next_due_in_run: likewise, of one run
-SELECT min((SELECT min(j.due_us) FROM jobs j INDEXED BY delayed_in_run
-  WHERE j.run = ?2 AND j.type = t.value AND j.status = 0 AND j.waiting_for = 0 AND j.due_us IS NOT NULL)) FROM json_each(?1) t;
-
--- candidates_of_type: the next ready jobs of one type
-SELECT key, type, alone, priority FROM jobs INDEXED BY ready
-WHERE type = ?1 AND status = 0 AND waiting_for = 0 AND due_us IS NULL ORDER BY priority DESC, key LIMIT ?2;
-
--- candidates_of_type_in_run: likewise, of one run
-SELECT key, type, alone, priority FROM jobs INDEXED BY ready_in_run
-WHERE run = ?3 AND type = ?1 AND status = 0 AND waiting_for = 0 AND due_us IS NULL ORDER BY priority DESC, key LIMIT ?2;
+SELECT min(due) FROM (SELECT (SELECT due_us FROM jobs INDEXED BY delayed_in_run
+  WHERE run = ?2 AND type = t.value AND status = 0 AND waiting_for = 0 AND due_us IS NOT NULL ORDER BY due_us LIMIT 1) AS due
+  FROM json_each(?1) t);
 
 -- candidates: the next ready jobs, up to so many of each of these types
 SELECT j.key, j.type, j.alone FROM json_each(?1) t JOIN jobs j ON j.key IN (

@@ -15,12 +15,11 @@ from overseer_lite.sqlite.transaction import keys_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from overseer_lite.sqlite.connection import Database, Row
+    from overseer_lite.sqlite.connection import Database
     from overseer_lite.sqlite.transaction import Moment
 
 
 _RUNS_KEPT: Final = 1000
-_TYPES_ONE_BY_ONE: Final = 4  # up to here a statement a type is faster than one for all
 
 
 class Wanted(NamedTuple):
@@ -63,7 +62,6 @@ class Runs:
 
 def reserve(moment: Moment, wanted: Wanted, runs: Runs) -> tuple[list[ReservedJob], dict[int, int]]:
     """Reserve ready jobs; return them in the order in which they are to run, and how many of each type were taken."""
-    promote(moment, wanted.types)
     keys = _candidates(moment.db, wanted)
     if not keys:
         return [], {}
@@ -75,9 +73,26 @@ def reserve(moment: Moment, wanted: Wanted, runs: Runs) -> tuple[list[ReservedJo
     return jobs, taken
 
 
-def promote(moment: Moment, types: Mapping[int, str]) -> None:
-    """Let delayed jobs whose time has come enter the ready index."""
+def promote(moment: Moment, types: Mapping[int, str], run: int | None) -> float | None:
+    """Let delayed jobs whose time has come enter the ready index; return the seconds until the next one's time.
+
+    Most often there is none, and one look tells both.
+    """
+    next_due = next_due_s(moment, types, run)
+    if next_due is None or next_due > 0:
+        return next_due
     moment.db.run("promote", (keys_json(types), moment.now.boottime_us))
+    return next_due_s(moment, types, run)
+
+
+def next_due_s(moment: Moment, types: Mapping[int, str], run: int | None) -> float | None:
+    """Return the seconds until the next delayed job of these types is due, None if there is none."""
+    keys = keys_json(types)
+    row = moment.db.one("next_due", (keys,)) if run is None else moment.db.one("next_due_in_run", (keys, run))
+    if row is None or row[0] is None:
+        return None
+    due_us: int = row[0]
+    return max(0.0, (due_us - moment.now.boottime_us) / 1e6)
 
 
 def _candidates(db: Database, wanted: Wanted) -> list[int]:
@@ -90,8 +105,13 @@ def _candidates(db: Database, wanted: Wanted) -> list[int]:
         for key, limit in wanted.limits.items():
             if key in room:
                 room[key] = min(room[key], limit - started.get(key, 0))
+    keys = keys_json(key for key, number in room.items() if number > 0)
+    if wanted.run is None:
+        rows = db.all("candidates", (keys, count))
+    else:
+        rows = db.all("candidates_in_run", (keys, count, wanted.run))
     chosen: list[int] = []
-    for key, kind, alone, *_ in _ready(db, [key for key, number in room.items() if number > 0], count, wanted.run):
+    for key, kind, alone in rows:
         if alone:
             if chosen or db.one("holds_any", (wanted.worker[1],)) is not None:
                 continue
@@ -102,17 +122,6 @@ def _candidates(db: Database, wanted: Wanted) -> list[int]:
             room[kind] -= 1
             chosen.append(key)
     return chosen
-
-
-def _ready(db: Database, types: Sequence[int], count: int, run: int | None) -> list[Row]:
-    """Return the next ready jobs, up to `count` of each type, in order of reservation."""
-    suffix, more = ("", ()) if run is None else ("_in_run", (run,))
-    if len(types) > _TYPES_ONE_BY_ONE:
-        return db.all(f"candidates{suffix}", (keys_json(types), count, *more))
-    rows = [row for kind in types for row in db.all(f"candidates_of_type{suffix}", (kind, count, *more))]
-    if len(types) > 1:
-        rows.sort(key=lambda row: (-row[3], row[0]))
-    return rows
 
 
 def start(

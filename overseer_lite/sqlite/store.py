@@ -382,11 +382,11 @@ class SqliteStore:
             self._room_made(moment, settlements, limits_by_key)
             run_key = self._run_key(db, run)
             wanted = reserve.Wanted((worker, key), want, names, limits_by_key, groups_by_key, run_key)
+            next_due_s = reserve.promote(moment, names, run_key)
             jobs, taken = reserve.reserve(moment, wanted, self._runs)
             hungry = want > 0 and not jobs
             if hungry != bool(idle) and (row is None or row[1]):
                 db.run("set_idle", (key, int(hungry)))
-            next_due_s = look.next_due_s(db, names, run_key, moment.now)
             bells = self._bells(moment, taken, worker)
         self._ring(bells)
         return Exchange(jobs, refused, next_due_s)

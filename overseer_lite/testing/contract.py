@@ -1373,6 +1373,29 @@ class StoreContract:
         assert store.exchange("w1", [], 0, ["a", "b", "c"], run="s").next_due_s == 50
         assert take(store, 9, ["a", "b"], run="s") == ["s/a", "s/b"]
 
+    @needs("exchange")
+    def test_c143_a_group_bounds_one_exchange_type_by_type(self, store: FullStore) -> None:
+        """Not what is started: the next exchange may reserve as many again."""
+        submit(store, Job("a"), Job("a", name="a2"), Job("b"), Job("a", name="a3"), Job("b", name="b2"))
+        reserved = [job.attempt.job_id for job in store.exchange("w1", [], 9, ["a", "b"], groups={"a": 1}).jobs]
+        assert reserved == ["r/a", "r/b", "r/b2"]
+        reserved = [job.attempt.job_id for job in store.exchange("w1", [], 9, ["a", "b"], groups={"a": 1}).jobs]
+        assert reserved == ["r/a2"]
+
+    @needs("exchange")
+    def test_c144_a_job_that_was_handed_back_is_reserved_alone(self, store: FullStore) -> None:
+        """Nothing comes with it, and nobody gets it who holds something else: it has waited behind others once."""
+        submit(store, *(Job("a", name=name) for name in "abcd"))
+        reserved = store.exchange("w1", [], 2, ["a"]).jobs
+        assert [job.attempt.job_id for job in reserved] == ["r/a", "r/b"]
+        back = Settlement(reserved[1].attempt, Outcome.HANDED_BACK)
+        assert [job.attempt.job_id for job in store.exchange("w1", [back], 9, ["a"]).jobs] == ["r/c", "r/d"]
+        assert [job.attempt for job in store.exchange("w2", [], 9, ["a"]).jobs] == [Attempt("r/b", 1, "w2")]
+        again = Settlement(Attempt("r/b", 1, "w2"), Outcome.RESET)
+        submit(store, Job("a"), run="s")
+        reserved = store.exchange("w2", [again], 9, ["a"]).jobs
+        assert [job.attempt.job_id for job in reserved] == ["r/b", "s/a"], "having been reserved alone, it is as any other"
+
     # ---- c150 to c169: jobs added by a handler -----------------------------------------------------------------------
 
     @needs("added")
