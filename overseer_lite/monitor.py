@@ -213,6 +213,10 @@ class Monitor:
 
     # ---- burying one
 
+    def in_this_boot(self, identity: Identity) -> Identity:
+        """Return an own child's identity as the store's clock names this boot; a test's clock may name it otherwise."""
+        return identity._replace(boot_id=self._store.clock.read().boot_id)
+
     def recover(self, worker: str, identity: Identity) -> Recovered | None:
         """Prove a dead worker's tree gone, then put its jobs back in one transaction; None: it is not proved.
 
@@ -228,7 +232,7 @@ class Monitor:
             return None
         failpoints.hit("recover.tree_cleared")
         try:
-            verdicts = self._verdicts(worker, self._snapshot(worker) if not missing else None)
+            verdicts = self._verdicts(worker, self._last_steps(worker, identity))
             if verdicts:
                 log.warning("Found %d jobs with failed heartbeats", len(verdicts))
             put_back = self._store.recover(worker, verdicts)
@@ -241,6 +245,17 @@ class Monitor:
             if lock is not None:
                 lock.release()
         return Recovered(worker, tuple(attempt.job_id for attempt, _status in put_back), time.monotonic() - begun)
+
+    def _last_steps(self, worker: str, identity: Identity) -> Snapshot | None:
+        """Return a dead worker's steps, if they can be believed; else None: all it held had begun.
+
+        Not those of another boot, whose last stores into a mapped page may have been lost with the power, nor those of
+        a copy, which stood still when it was made.
+        """
+        snapshot = self._snapshot(worker)
+        if snapshot is None or snapshot.copied or snapshot.identity != identity:
+            return None
+        return snapshot if identity.boot_id == self._store.clock.read().boot_id else None
 
     def _clear(self, worker: str, identity: Identity, snapshot: Snapshot | None) -> tuple[bool, TakenLock | None]:
         """Kill what is left of a worker's tree and take its lock, if there is one; False if somebody will not go."""
@@ -267,14 +282,13 @@ class Monitor:
         """Tell reserved, begun and ended apart without the dead: by the file of steps."""
         slots = {(slot.job_key, slot.number): slot for slot in snapshot.slots} if snapshot is not None else None
         now_us = self._store.clock.read().boottime_us
-        same_boot = snapshot is not None and snapshot.identity.boot_id == Identity.mine().boot_id
         verdicts = {}
         for (key, number), attempt in self._store.held_keys(worker).items():
             slot = None if slots is None else slots.get((key, number))
             if slots is not None and (slot is None or slot.state < BEGUN):
                 verdicts[attempt] = Verdict(Outcome.HANDED_BACK)
                 continue
-            evidence = self._evidence(snapshot, slot, now_us) if slot is not None and same_boot else None
+            evidence = self._evidence(snapshot, slot, now_us) if slot is not None else None
             words = "its worker died after the handler had ended, before it was settled"
             if slot is None or slot.state != ENDED:
                 words = "its worker died"

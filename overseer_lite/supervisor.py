@@ -185,7 +185,7 @@ class _Watch(threading.Thread):
                 time.sleep(0.2)
 
     def _buried(self, monitor: Monitor, member: _Member) -> bool:
-        done = monitor.recover(member.id, member.child.identity)
+        done = monitor.recover(member.id, monitor.in_this_boot(member.child.identity))
         if done is None and os.path.lexists(monitor.path(member.id)):
             return False
         self._supervisor.reap(member)

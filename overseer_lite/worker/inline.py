@@ -105,7 +105,7 @@ class InlineWorker:
     def _register(self, store: FullStore) -> None:
         identity = None
         if self._has_files():
-            who = Identity.mine()
+            who = Identity.mine(store.clock.read().boot_id)
             identity = who.to_text()
             self._file = WorkerFile.create(
                 os.path.join(store.state_directory, "workers", self.id),

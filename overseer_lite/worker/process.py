@@ -77,7 +77,7 @@ class WorkerProcess:
         self._orphaned = False
         self._said_first_job = False
         self.store: FullStore = open_store(config["address"], **config["store"], timeout_s=1.0, alarm=True)
-        self._identity = Identity.mine()
+        self._identity = Identity.mine(self.store.clock.read().boot_id)
 
     def run(self) -> int:
         """Work until told to stop, drained, or in lasting trouble; return the process's exit code."""
