@@ -31,6 +31,8 @@ BENCHES: Final = {
     "profile": "where the time of a no-op job goes",
 }
 
+QUICK_S: Final = 45  # a quick run begins no bench after that, however slow the machine
+
 
 def main() -> int:
     """Run the benches named, all if none is; 1 if one of them could not be carried out, whatever its figures."""
@@ -50,8 +52,8 @@ def main() -> int:
     unknown = [name for name in given.names if name not in BENCHES]
     if unknown:
         parser.error(f"there is no bench {unknown[0]!r}; --list names them")
-    if given.write and given.quick:
-        parser.error("--write keeps full runs, not quick ones")
+    if given.write and (given.quick or given.names):
+        parser.error("--write keeps full runs: all benches, none of them quick")
     compile_as_installed()
     options = Options(given.quick, given.large, given.dir)
     head = header(options)
@@ -81,16 +83,20 @@ def compile_as_installed() -> None:
 def measure(names: list[str], options: Options) -> tuple[list[Report], list[str]]:
     """Carry benches out, one after the other; one that breaks does not stop the others."""
     reports, broken = [], []
+    started = time.monotonic()
     for name in names:
         begun = time.monotonic()
+        if options.quick and begun - started > QUICK_S:
+            print(f"\n## {name}: left out, {QUICK_S} s are over", flush=True)
+            continue
         try:
             report: Report = importlib.import_module(f"bench.{name}").run(options)
         except Exception:  # noqa: BLE001 - told, and counted in the exit code
             traceback.print_exc()
             broken.append(name)
             continue
-        reports.append(report)
-        print(tell.report(report, BENCHES[name], time.monotonic() - begun), flush=True)
+        reports.append(report._replace(took_s=time.monotonic() - begun, load=os.getloadavg()[0]))
+        print(tell.report(reports[-1], BENCHES[name]), flush=True)
     return reports, broken
 
 

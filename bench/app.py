@@ -36,7 +36,7 @@ def spin(job):
 
 
 @handlers
-def moment(job):
+def moment(_job):
     """Say when it began."""
     return time.monotonic_ns()
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from bench import measure
+from bench import measure, rows
 from bench.measure import Options, Reach, Report, Table
 
 JOBS = 100_000
@@ -24,7 +23,7 @@ MODULES = {"apsw": "apsw", "pysqlite3": "pysqlite3.dbapi2"}
 def run(options: Options) -> Report:
     """Measure both engines, group of one and of thirty-two, in turn."""
     engines = [name for name in MODULES if measure.installed(name)]
-    counts = {1: options.scale(20_000, 3_000), 32: options.scale(64_000, 9_600)}
+    counts = {1: options.scale(20_000, 2_000), 32: options.scale(64_000, 6_400)}
 
     def variant(name: str, group: int):
         def once() -> dict[str, Any]:
@@ -36,33 +35,38 @@ def run(options: Options) -> Report:
     variants = {(name, group): variant(name, group) for group in counts for name in engines}
     found = measure.side_by_side(variants, options.rounds)
     imports = measure.side_by_side(
-        {name: lambda name=name: measure.child(import_s, engine=name) for name in engines}, max(5, options.rounds)
+        {name: lambda name=name: measure.child(import_s, engine=name) for name in engines}, options.scale(9, 3)
     )
-    rows, figures = [], {}
+    lines, figures = [], {}
     for (name, group), results in found.items():
         rates = [each["rate"] for each in results]
         beside = [each["rate"] for each in found["apsw", group]]
         figures[f"{name} group {group}"] = rates
-        rows.append(
+        lines.append(
             [f"{name}, SQLite {results[0]['sqlite']}", str(group), measure.number(measure.median(rates)),
              measure.spread(rates), measure.number(measure.ratio(rates, beside))]
         )  # fmt: skip
     statements = Table(
         f"The statements of an exchange (settle, history, release, reserve), {JOBS:,} jobs queued",
         ("engine", "group", "jobs/s", "least .. most", "to apsw"),
-        rows,
+        lines,
         ["Statements alone: one process, no gate, no checks of ours, bindings made by Python."],
     )
     importing = Table(
         "Importing it",
         ("engine", "ms", "least .. most"),
-        [[name, measure.number(measure.median(s) * 1e3), measure.spread([each * 1e3 for each in s])] for name, s in imports.items()],
+        [
+            [name, measure.number(measure.median(s) * 1e3), measure.spread([each * 1e3 for each in s])]
+            for name, s in imports.items()
+        ],
     )
     reach = []
     if len(engines) == 2:
         other = [each["rate"] for each in found["pysqlite3", 1]]
         ours = [each["rate"] for each in found["apsw", 1]]
-        reach = [Reach("the engine chosen (apsw) beside pysqlite3, group of one", measure.ratio(ours, other), least=1.0)]
+        reach = [
+            Reach("the engine chosen (apsw) beside pysqlite3, group of one", measure.ratio(ours, other), least=1.0)
+        ]
     return Report(
         "engine",
         "synchronous=NORMAL, WAL, autocheckpoint 1000, both; one CPU is used.",
@@ -77,20 +81,6 @@ def import_s(engine: str) -> float:
     begun = time.perf_counter()
     import_module(MODULES[engine])
     return time.perf_counter() - begun
-
-
-def statements() -> dict[str, str]:
-    """Return the store's named statements; read as text, since the store's own reader comes with apsw."""
-    with open(os.path.join(measure.ROOT, "overseer_lite", "sqlite", "queries.sql"), encoding="utf-8") as file:
-        blocks = file.read().split("\n\n")
-    found = {}
-    for block in blocks:
-        lines = block.strip().splitlines()
-        heads = [line for line in lines if line.startswith("-- ") and ": " in line]
-        body = "\n".join(line for line in lines if not line.startswith("--"))
-        if heads and body:
-            found[heads[-1][3:].partition(": ")[0]] = body.rstrip(";")
-    return found
 
 
 class _Apsw:
@@ -139,14 +129,14 @@ class _Pysqlite:
 def exchange(engine: str, path: str, group: int, count: int) -> dict[str, Any]:
     """Settle and reserve until so many jobs are done; return jobs per second. For a process of its own."""
     db: Any = {"apsw": _Apsw, "pysqlite3": _Pysqlite}[engine](path)
-    sql = statements()
-    with open(os.path.join(measure.ROOT, "overseer_lite", "sqlite", "schema.sql"), encoding="utf-8") as file:
-        db.script("PRAGMA journal_mode = wal; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;" + file.read())
+    sql = rows.statements()
+    db.script("PRAGMA journal_mode = wal; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;" + rows.schema())
     db.all("BEGIN IMMEDIATE")
     (run,) = db.all(sql["add_run"], ("r", None, JOBS, 0))[0]
     (kind,) = db.all(sql["add_type"], ("noop",))[0]
-    rows = ((n, f"r/j{n}", run, None, kind, 0, 0, 0, None, None, None, None) for n in range(1, JOBS + 1))
-    db.many(sql["add_job"], rows)
+    row = rows.row_of(sql["add_job"])
+    ready = {"run": run, "type": kind, "priority": 0, "waiting_for": 0, "depends": 0, "awaited": 0}
+    db.many(sql["add_job"], (row(key=n, id=f"r/j{n}", **ready) for n in range(1, JOBS + 1)))
     (worker, *_) = db.all(sql["add_worker"], ("w1", 0))[0]
     db.all("COMMIT")
     types = json.dumps([kind])
@@ -160,13 +150,12 @@ def exchange(engine: str, path: str, group: int, count: int) -> dict[str, Any]:
         db.all(sql["worker"], ("w1",))
         if held:
             settled = db.many_rows(sql["finish"], [(job_id, attempt, worker) for job_id, attempt in held])
-            db.many(sql["add_attempt"], [(key, 1, "w1", 0, at, now, 5, None, None) for _id, key, at in settled])
-            db.many_rows(sql["release"], [(key,) for _id, key, _at in settled])
+            db.many(sql["add_attempt"], [(found[1], 1, "w1", 0, found[2], now, 5, None, None) for found in settled])
+            db.many_rows(sql["release"], [(found[1],) for found in settled])
             done += len(settled)
-        db.all(sql["promote"], (types, now))
-        keys = db.all(sql["candidates"], (types, group))
-        reserved = db.many_rows(sql["reserve"], [(key, worker, now, now, now) for key, _kind, _alone in keys])
         db.all(sql["next_due"], (types,))
+        keys = db.all(sql["candidates"], (types, group))
+        reserved = db.many_rows(sql["reserve"], [(found[0], worker, now, now, now) for found in keys])
         db.all("COMMIT")
-        held = [(row[1], row[5]) for row in reserved]
+        held = [(found[1], found[5]) for found in reserved]
     return {"rate": done / (time.perf_counter() - begun), "sqlite": db.version}

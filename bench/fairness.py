@@ -16,12 +16,21 @@ def run(options: Options) -> Report:
         "no-op jobs": ("noop", options.scale(60_000, 8_000), None),
         "jobs of 1 ms CPU": ("spin", options.scale(10_000, 1_500), {"ms": 1}),
     }
-    found = measure.side_by_side({label: lambda load=load: once(options, *load) for label, load in loads.items()}, options.rounds)
+    found = measure.side_by_side(
+        {label: lambda load=load: once(options, *load) for label, load in loads.items()}, options.rounds
+    )
     rows, reach = [], []
     for label, results in found.items():
         least = [each["least_share"] for each in results]
         waits = [each["gate_ms"] for each in results]
-        rows.append([f"{loads[label][1]:,} {label}", measure.number(measure.median(least)), measure.spread(least), measure.number(max(waits))])
+        rows.append(
+            [
+                f"{loads[label][1]:,} {label}",
+                measure.number(measure.median(least)),
+                measure.spread(least),
+                measure.number(max(waits)),
+            ]
+        )
         reach += [
             Reach(f"share of the least busy of four, {label}", measure.median(least), least=0.8),
             Reach(f"longest wait for the gate, {label}", max(waits), "ms", most=100.0),
@@ -34,8 +43,8 @@ def run(options: Options) -> Report:
                 "Four workers, always something ready",
                 ("load", "least share, of an equal one", "least .. most", "longest wait for the gate, ms"),
                 rows,
-                ["Counted while all four were at work, from the last one's first job to the first one's last. "
-                 "Waits are those of all workers in all rounds, as each says at its end."],
+                [("Counted while all four were at work, from the last one's first job to the first one's last. "
+                 "Waits are those of all workers in all rounds, as each says at its end.")],
             )
         ],
         reach,
@@ -64,5 +73,7 @@ def once(options: Options, kind: str, count: int, args: dict[str, int] | None) -
                 with open(os.path.join(out, name), encoding="ascii") as file:
                     waits.append(json.load(file))
     if len(waits) != 4 or len(counts) != 4:
-        raise RuntimeError(f"{len(counts)} workers did something, {len(waits)} said how long they waited; four were meant to")
+        raise RuntimeError(
+            f"{len(counts)} workers did something, {len(waits)} said how long they waited; four were meant to"
+        )
     return {"least_share": min(counts) * 4 / sum(counts), "gate_ms": max(waits) * 1e3}

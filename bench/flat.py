@@ -22,7 +22,12 @@ def run(options: Options) -> Report:
     million = options.scale(1_000_000, 50_000)
     with measure.place(options) as directory:
         found = measure.child(
-            exchanges, directory=directory, sizes=sizes, million=million, count=options.scale(200, 50), rounds=options.scale(5, 3)
+            exchanges,
+            directory=directory,
+            sizes=sizes,
+            million=million,
+            count=options.scale(200, 50),
+            rounds=options.scale(5, 3),
         )
     with measure.place(options) as directory:
         released = [measure.child(release, directory=f"{directory}/{n}") for n in range(options.rounds)]
@@ -43,7 +48,12 @@ def run(options: Options) -> Report:
     reach = [
         Reach(f"{largest} to queued 10,000", ratios[largest], most=1.3),
         *(Reach(f"{label} to 10,000 alone", ratios[label], most=1.3) for label in found if label.startswith("behind")),
-        Reach(f"longest wait of another writer while {DEPENDENTS:,} dependents are released", measure.median(stalls), "ms", most=100.0),
+        Reach(
+            f"longest wait of another writer while {DEPENDENTS:,} dependents are released",
+            measure.median(stalls),
+            "ms",
+            most=100.0,
+        ),
     ]
     tables = [
         Table(
@@ -56,8 +66,16 @@ def run(options: Options) -> Report:
             f"{DEPENDENTS:,} dependents released in one settling",
             ("what", "ms, median", "least .. most"),
             [
-                ["the exchange itself", measure.number(measure.median([e["exchange_ms"] for e in released])), measure.spread([e["exchange_ms"] for e in released])],
-                ["longest wait of another writer meanwhile", measure.number(measure.median(stalls)), measure.spread(stalls)],
+                [
+                    "the exchange itself",
+                    measure.number(measure.median([e["exchange_ms"] for e in released])),
+                    measure.spread([e["exchange_ms"] for e in released]),
+                ],
+                [
+                    "longest wait of another writer meanwhile",
+                    measure.number(measure.median(stalls)),
+                    measure.spread(stalls),
+                ],
             ],
         ),
     ]
@@ -68,7 +86,17 @@ def run(options: Options) -> Report:
         tables,
         reach,
         {"exchange_us": found, "release": released},
-        [Plot("flat", "One exchange, by what is queued", "lines", "jobs queued", "us", {"settle one, reserve one": points}, True)],
+        [
+            Plot(
+                "flat",
+                "One exchange, by what is queued",
+                "lines",
+                "jobs queued",
+                "us",
+                {"settle one, reserve one": points},
+                True,
+            )
+        ],
     )
 
 
@@ -81,7 +109,9 @@ def exchanges(directory: str, sizes: list[int], million: int, count: int, rounds
     stores: dict[str, Any] = {}
     for size in sizes:
         stores[f"queued {size:,}"] = _store(f"{directory}/q{size}.db", [("noop", size, 0.0)])
-    stores[f"behind {million:,} delayed"] = _store(f"{directory}/d.db", [("noop", million, 86_400.0), ("noop", 10_000, 0.0)])
+    stores[f"behind {million:,} delayed"] = _store(
+        f"{directory}/d.db", [("noop", million, 86_400.0), ("noop", 10_000, 0.0)]
+    )
     stores[f"behind {million:,} of types the worker lacks"] = _store(
         f"{directory}/t.db", [("other", million, 0.0), ("noop", 10_000, 0.0)]
     )
@@ -133,7 +163,9 @@ def release(directory: str) -> dict[str, float]:
     store.transact_graph(graph)
     (job,) = store.exchange("bench", [], 1, ["noop"]).jobs
     code = f"from bench.flat import other_writer; other_writer({path!r})"
-    other = subprocess.Popen([sys.executable, "-c", code], cwd=measure.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=measure.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert other.stdin is not None
     assert other.stdout is not None
     other.stdout.readline()

@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from importlib import metadata
 from typing import Any, Final, NamedTuple, TypeVar
 
 ROOT: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 APP: Final = os.path.join(ROOT, "bench", "app.py")
 BOOTSTRAP: Final = os.path.join(ROOT, "bench", "bootstrap")
+WORKERS: Final = 4  # processes of a peer; as many of ours, with a runner each
 PEERS: Final = ("huey", "litequeue", "persist-queue", "dbos", "luigi", "procrastinate", "rq")
 
 
@@ -114,6 +116,8 @@ class Report(NamedTuple):
     Attributes:
         durability: What was done with durability, in a sentence.
         figures: The numbers behind the tables, for `--json`.
+        took_s: How long it took.
+        load: The machine's load average when it ended; its own processes count as well.
     """
 
     name: str
@@ -122,6 +126,8 @@ class Report(NamedTuple):
     reach: Sequence[Reach] = ()
     figures: Mapping[str, Any] = {}
     plots: Sequence[Plot] = ()
+    took_s: float = 0.0
+    load: float = 0.0
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -185,8 +191,7 @@ def child(function: Callable[..., Any], /, *, env: Mapping[str, str] | None = No
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     if done.returncode != 0:
@@ -198,9 +203,7 @@ def child(function: Callable[..., Any], /, *, env: Mapping[str, str] | None = No
 def timed(command: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> float:
     """Run a command to its end; return the seconds it took, its start-up included. Its end must be a good one."""
     begun = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
-    )
+    done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     took_s = time.perf_counter() - begun
     if done.returncode != 0:
         words = done.stderr.decode("utf-8", "replace").strip()
@@ -229,6 +232,23 @@ class WalMaximum:
         """Look once; by stat alone, since opening and closing the file would drop its locks."""
         with contextlib.suppress(FileNotFoundError):
             self.bytes = max(self.bytes, os.stat(self._path).st_size)
+
+
+def start_together(directory: str, futures: Sequence[Future[Any]]) -> None:
+    """Let a peer's workers go once all of them have imported what they need; or once one has failed to."""
+    names = [os.path.join(directory, f"ready-w{n}") for n in range(WORKERS)]
+    while not all(map(os.path.exists, names)) and not any(future.done() for future in futures):
+        time.sleep(0.005)
+    with open(os.path.join(directory, "go"), "w", encoding="ascii"):
+        pass
+
+
+def wait_for_go(directory: str, name: str) -> None:
+    """Say that this worker is ready, and wait for the others."""
+    with open(os.path.join(directory, f"ready-{name}"), "w", encoding="ascii"):
+        pass
+    while not os.path.exists(os.path.join(directory, "go")):
+        time.sleep(0.001)
 
 
 def installed(package: str) -> str | None:

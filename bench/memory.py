@@ -20,7 +20,6 @@ def run(options: Options) -> Report:
         {
             "a bare interpreter": lambda: _start_s("pass"),
             "import overseer_lite": lambda: _start_s("import overseer_lite"),
-            "the same, seen from inside": lambda: measure.child(import_s),
         },
         options.scale(15, 5),
     )
@@ -56,14 +55,6 @@ def _mib(found: Sequence[dict[str, int]]) -> list[str]:
 
 def _start_s(code: str) -> float:
     return measure.timed([sys.executable, "-c", code], cwd=ROOT)
-
-
-def import_s() -> float:
-    """Return the seconds that the import takes."""
-    begun = time.perf_counter()
-    import overseer_lite  # noqa: F401
-
-    return time.perf_counter() - begun
 
 
 def once(options: Options) -> dict:

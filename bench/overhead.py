@@ -19,8 +19,7 @@ LONG_S = 20.0
 
 def run(options: Options) -> Report:
     """Find out how often to repeat the parsing for it to last twenty seconds, then run both in turn."""
-    once = measure.child(pool, repeat=1)
-    repeat = 1 if options.quick else math.ceil(LONG_S / once["span_s"] * 1.1)
+    repeat = 1 if options.quick else math.ceil(LONG_S / measure.child(pool, repeat=1)["span_s"] * 1.1)
     found = measure.side_by_side(
         {
             "pool": lambda: _child_wall(repeat),
@@ -31,7 +30,12 @@ def run(options: Options) -> Report:
     wall = {name: [each["wall_s"] for each in results] for name, results in found.items()}
     labels = {"pool": "concurrent.futures.ProcessPoolExecutor, keeps nothing", "ours": "overseer-lite run -n 4"}
     rows = [
-        [labels[name], measure.number(measure.median(values)), measure.spread(values), measure.number(measure.ratio(values, wall["pool"]))]
+        [
+            labels[name],
+            measure.number(measure.median(values)),
+            measure.spread(values),
+            measure.number(measure.ratio(values, wall["pool"])),
+        ]
         for name, values in wall.items()
     ]
     asked = "the demo's pipeline to a bare process pool"
@@ -60,7 +64,17 @@ def _child_wall(repeat: int) -> dict[str, float]:
 def ours(options: Options, repeat: int) -> float:
     """Run the pipeline by the command line; return the seconds."""
     with measure.place(options) as directory:
-        command = [sys.executable, "-m", "overseer_lite", "run", PIPELINE, "-n", "4", "--args", json.dumps({"repeat": repeat})]
+        command = [
+            sys.executable,
+            "-m",
+            "overseer_lite",
+            "run",
+            PIPELINE,
+            "-n",
+            "4",
+            "--args",
+            json.dumps({"repeat": repeat}),
+        ]
         return measure.timed(command, cwd=directory, env=workers.clean_env({"db": directory + "/jobs.db"}))
 
 

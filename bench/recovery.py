@@ -15,7 +15,7 @@ CASES = [("worker", 2), ("worker", 1), ("runner", 2), ("runner", 1)]
 
 def run(options: Options) -> Report:
     """Kill the one and the other, in blocks that take turns."""
-    kills, blocks = (5, 1) if options.quick else (25, 4)
+    kills, blocks = (3, 1) if options.quick else (25, 4)
     found = measure.side_by_side(
         {case: lambda case=case: measure_kills(options, *case, kills) for case in CASES}, blocks
     )
@@ -36,7 +36,13 @@ def run(options: Options) -> Report:
     return Report(
         "recovery",
         "full. Heartbeats of a minute: no silence takes part.",
-        [Table("From SIGKILL to the first line of the job's next attempt", ("ms", "kills", "p50", "p90", "p99", "most"), rows)],
+        [
+            Table(
+                "From SIGKILL to the first line of the job's next attempt",
+                ("ms", "kills", "p50", "p90", "p99", "most"),
+                rows,
+            )
+        ],
         reach,
         figures,
         [Plot("recovery", "From SIGKILL to the job's next start", "ecdf", "ms", "share", series, True)],

@@ -19,13 +19,18 @@ def run(options: Options) -> Report:
         found = measure.side_by_side(
             {
                 "a bare interpreter": lambda: measure.timed([sys.executable, "-c", "pass"], cwd=ROOT),
-                "`status`, 1,000 jobs": lambda: measure.timed([sys.executable, "-m", "overseer_lite", "status"], cwd=ROOT, env=env),
+                "`status`, 1,000 jobs": lambda: measure.timed(
+                    [sys.executable, "-m", "overseer_lite", "status"], cwd=ROOT, env=env
+                ),
                 "`worker -n 4` typed to first job running": lambda: first_job_s(options, 4),
                 "`worker -n 1` typed to first job running": lambda: first_job_s(options, 1),
             },
-            options.scale(15, 3),
+            options.scale(15, 2),
         )
-    rows = [[label, measure.number(measure.median(s) * 1e3), measure.spread([each * 1e3 for each in s])] for label, s in found.items()]
+    rows = [
+        [label, measure.number(measure.median(s) * 1e3), measure.spread([each * 1e3 for each in s])]
+        for label, s in found.items()
+    ]
     return Report(
         "startup",
         "full.",

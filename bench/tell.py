@@ -32,10 +32,10 @@ def head(facts: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
 
 
-def report(one: Report, answers: str, took_s: float | None = None) -> str:
+def report(one: Report, answers: str) -> str:
     """Return one bench's report."""
-    took = "" if took_s is None else f" ({took_s:.0f} s)"
-    parts = [f"\n## {one.name}{took}", f"{answers[0].upper()}{answers[1:]}.", f"Durability: {one.durability}"]
+    facts = f"Durability: {one.durability} Took {one.took_s:.0f} s; load average at its end {one.load:.1f}."
+    parts = [f"\n## {one.name}", f"{answers[0].upper()}{answers[1:]}.", facts]
     parts += [_titled(each) for each in one.tables]
     if one.reach:
         parts.append(table(REACH, [each.row() for each in one.reach]))
@@ -57,18 +57,24 @@ def as_json(one: Report) -> dict[str, Any]:
     """Return a report as JSON can hold it."""
     return {
         "durability": one.durability,
+        "took_s": one.took_s,
+        "load": one.load,
         "figures": dict(one.figures),
         "reach": [{**each._asdict(), "reached": each.verdict()} for each in one.reach],
         "tables": [each._asdict() for each in one.tables],
     }
 
 
-def write(facts: Mapping[str, str], reports: Sequence[Report], drawn: Mapping[str, list[str]], answers: Mapping[str, str]) -> None:
+def write(
+    facts: Mapping[str, str], reports: Sequence[Report], drawn: Mapping[str, list[str]], answers: Mapping[str, str]
+) -> None:
     """Write RESULTS.md, whole."""
     parts = [
         "# What was measured",
-        "Written by `python -m bench --write`; no figure by hand. Medians of at least three; ratios are taken side by "
-        "side in one run. `goal` in the last column: more than is asked for; `NO`: not reached.",
+        (
+            "Written by `python -m bench --write`; no figure by hand. Medians of at least three; ratios are taken side by "
+            "side in one run. `goal` in the last column: more than is asked for; `NO`: not reached."
+        ),
         head(facts),
         summary(reports).strip(),
     ]

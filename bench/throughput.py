@@ -6,27 +6,39 @@ import random
 import time
 from typing import Any
 
-from bench import measure, peers, workers
+from bench import measure, peers, servers, workers
 from bench.measure import Options, Plot, Reach, Report, Table
 
 TABLE_ROWS = 100_000
-PEERS = {"huey": (10_000, 2_000), "litequeue": (10_000, 2_000), "persist-queue": (10_000, 2_000), "dbos": (1_000, 0)}
+#: Jobs for each peer, in a full run and in a quick one; few enough for its rate, which falls with the queue's length.
+PEERS = {
+    "huey": (10_000, 1_000),
+    "litequeue": (2_000, 1_000),
+    "persist-queue": (10_000, 1_000),
+    "dbos": (1_000, 0),
+    "procrastinate": (3_000, 0),
+    "rq": (1_000, 0),
+}
 WAL_LIMIT_MIB = 64
 
 
 def run(options: Options) -> Report:
     """Measure each at both durabilities."""
-    jobs, echoes = options.scale(100_000, 12_000), options.scale(50_000, 8_000)
-    here = {peer: sizes[options.quick] for peer, sizes in PEERS.items() if measure.installed(peer) and sizes[options.quick]}
+    jobs, echoes = options.scale(100_000, 8_000), options.scale(50_000, 5_000)
+    here = {peer: sizes[options.quick] for peer, sizes in PEERS.items() if sizes[options.quick] and _is_here(peer)}
     tables, reach, figures, plots = [], [], {}, []
     for durability in ("normal", "full"):
         variants: dict[str, Any] = {
             "raw": lambda d=durability: raw(options, d),
             "noop": lambda d=durability: ours(options, "noop", jobs, d, "WARNING"),
             "echo": lambda d=durability: ours(options, "echo", echoes, d, "WARNING"),
-            "logged": lambda d=durability: ours(options, "noop", jobs // 2, d, "INFO"),
-            **{peer: lambda p=peer, n=number, d=durability: peer_rate(options, p, n, d) for peer, number in here.items()},
+            **{
+                peer: lambda p=peer, n=number, d=durability: peer_rate(options, p, n, d)
+                for peer, number in here.items()
+            },
         }
+        if durability == "full" and not options.quick:
+            variants["logged"] = lambda: ours(options, "noop", jobs // 2, "full", "INFO")
         found = measure.side_by_side(variants, options.rounds)
         rates = {name: [each["rate"] for each in results] for name, results in found.items()}
         figures[durability] = found
@@ -41,8 +53,10 @@ def run(options: Options) -> Report:
         }
         rows = [_row(labels[name], found[name], rates[name], rates, best) for name in variants]
         notes = [
-            "WAL: the log's largest size. jobs/s: from the first reservation to the last end. CPU: microseconds a job, "
-            "of all processes together.",
+            (
+                "WAL: the log's largest size. jobs/s: from the first reservation to the last end. CPU: microseconds a job, "
+                "of all processes together."
+            ),
         ]
         notes += [
             f"{peer} handed {count} jobs out twice, to two processes: no queue for several, and not compared with."
@@ -52,14 +66,27 @@ def run(options: Options) -> Report:
         tables.append(
             Table(
                 f"No-op jobs, 4 workers with their runners, durability {durability}",
-                ("what", "jobs/s", "least .. most", "to raw", f"to {best}" if best else "to peers", "WAL MiB", "CPU us"),
+                (
+                    "what",
+                    "jobs/s",
+                    "least .. most",
+                    "to raw",
+                    f"to {best}" if best else "to peers",
+                    "WAL MiB",
+                    "CPU us",
+                ),
                 rows,
                 notes,
             )
         )
         least, goal = {"normal": (0.7, 1.0), "full": (2.0, 4.0)}[durability]
         reach.append(
-            Reach(f"no-op jobs to raw SQLite, durability {durability}", measure.ratio(rates["noop"], rates["raw"]), least=least, goal=goal)
+            Reach(
+                f"no-op jobs to raw SQLite, durability {durability}",
+                measure.ratio(rates["noop"], rates["raw"]),
+                least=least,
+                goal=goal,
+            )
         )
         if best:
             asked = f"with args and results, to the fastest durable peer ({best}), durability {durability}"
@@ -81,7 +108,13 @@ def run(options: Options) -> Report:
     )
 
 
-def _row(label: str, found: list[Any], rates: list[float], all_rates: dict[str, list[float]], best: str | None) -> list[str]:
+def _is_here(peer: str) -> bool:
+    return servers.here(peer) if peer in ("procrastinate", "rq") else measure.installed(peer) is not None
+
+
+def _row(
+    label: str, found: list[Any], rates: list[float], all_rates: dict[str, list[float]], best: str | None
+) -> list[str]:
     wal = [each["wal_bytes"] for each in found if "wal_bytes" in each]
     cpu = [each["cpu_us"] for each in found if "cpu_us" in each]
     return [
@@ -147,4 +180,5 @@ def raw_rate(path: str, synchronous: str, seconds: float) -> dict[str, float]:
 def peer_rate(options: Options, peer: str, jobs: int, durability: str) -> dict[str, Any]:
     """Return a peer's rate."""
     with measure.place(options) as directory:
-        return peers.rate(peer, directory, jobs, durability)
+        of = servers if peer in ("procrastinate", "rq") else peers
+        return of.rate(peer, directory, jobs, durability)

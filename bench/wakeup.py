@@ -13,10 +13,11 @@ PAUSE_S = 0.02  # between two submits: everybody is asleep again
 
 def run(options: Options) -> Report:
     """Measure both durabilities, in blocks that take turns."""
-    count = options.scale(200, 40)
+    count = options.scale(200, 20)
     blocks = 1 if options.quick else 4
     found = measure.side_by_side(
-        {durability: lambda d=durability: once(options, d, count // blocks) for durability in ("normal", "full")}, blocks
+        {durability: lambda d=durability: once(options, d, count // blocks) for durability in ("normal", "full")},
+        blocks,
     )
     rows, series, reach, figures = [], {}, [], {}
     for durability, parts in found.items():
@@ -39,7 +40,11 @@ def run(options: Options) -> Report:
         [Table("One job submitted to four idle workers", ("ms", "of", "p50", "p90", "p99", "most"), rows)],
         reach,
         figures,
-        [Plot("wakeup", "From the commit of a submit to the handler's first line", "ecdf", "ms", "share", series, True)],
+        [
+            Plot(
+                "wakeup", "From the commit of a submit to the handler's first line", "ecdf", "ms", "share", series, True
+            )
+        ],
     )
 
 
@@ -53,7 +58,7 @@ def once(options: Options, durability: str, count: int) -> dict[str, list[float]
         path = directory + "/jobs.db"
         with workers.make_store(path, durability) as store, workers.Crew(path, 4, durability) as crew:
             crew.await_idle(store, 4)
-            idle = _idle_percent(crew, 5.0 if not options.quick else 2.0)
+            idle = _idle_percent(crew, options.scale(5, 1))
             committed = _note_commits()
             waits, calls = [], []
             for _ in range(count):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -90,7 +89,9 @@ def history(path: str) -> dict[str, Any]:
 class Crew:
     """A supervisor started by the command line, with its workers; stopped in order at the end of the block."""
 
-    def __init__(self, path: str, workers: int, durability: str, *, app: str = APP, env: Mapping[str, str] | None = None):
+    def __init__(
+        self, path: str, workers: int, durability: str, *, app: str = APP, env: Mapping[str, str] | None = None
+    ):
         self._log = open(path + ".log", "ab")  # noqa: SIM115 - as long as the crew
         settings = {"db": path, "heartbeat_interval_s": 60, "durability": durability}
         self.begun_ns = time.monotonic_ns()
@@ -163,13 +164,6 @@ def stamps(path: str) -> Iterator[tuple[int, int, int, str, int]]:
         for line in file:
             at, pid, parent, name, attempt = line.split()
             yield int(at), int(pid), int(parent), name, int(attempt)
-
-
-def lines(path: str, graph: Graph) -> None:
-    """Write a graph as JSON Lines."""
-    with open(path, "w", encoding="utf-8") as file:
-        for job in graph.jobs:
-            file.write(json.dumps({"id": job.name, "type": job.type, "dependencies": list(job.dependencies)}) + "\n")
 
 
 def counts_between(path: str, begun_us: int, ended_us: int) -> list[int]:

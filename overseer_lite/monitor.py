@@ -105,12 +105,15 @@ class Monitor:
         """
         self._store.check_in_place()
         recovered = []
-        present = set()
+        present = set(own)
+        files = self._files()  # before the rows: whoever has made its file and entered itself since is not among them
         for record in self._store.workers():
             present.add(record.id)
             done = self._examine(record, record.id in own)
             if done is not None:
                 recovered.append(done)
+        for worker in files - present:
+            self._clean_up(worker)
         self._suspected = {worker: since for worker, since in self._suspected.items() if worker in present}
         return recovered
 
@@ -132,6 +135,21 @@ class Monitor:
             return None if own else self._lost_its_lock(record.id, identity)
         self._watch_silence(record, identity, life)
         return None
+
+    def _files(self) -> set[str]:
+        return set(os.listdir(os.path.join(self._store.state_directory, "workers")))
+
+    def _clean_up(self, worker: str) -> None:
+        """Remove the files of a dead worker without a row: it never got one, or whoever recovered it died half-way."""
+        try:
+            snapshot = WorkerFile.read(self.path(worker))
+        except WorkerFileError:
+            return  # it is just being made
+        if snapshot is None or snapshot.copied or snapshot.store_uuid != self._store.uuid:
+            return
+        life = look(snapshot.identity, self._store.clock.read().boot_id)
+        if life in (Life.GONE, Life.OTHER_BOOT) and self._lock_is_free(worker):
+            self.recover(worker, snapshot.identity)
 
     def _lock_is_free(self, worker: str) -> bool:
         try:

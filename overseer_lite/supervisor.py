@@ -545,13 +545,18 @@ class Supervisor:
 
     def _stop(self, stage: int) -> None:
         before, self._stage, self._stage_at = self._stage, stage, time.monotonic()
-        if stage == 1:
-            log.info("Stopping: current jobs are finished, no more are taken")
         # Two signals, since two of one kind may arrive as one.
         signals = {1: (signal.SIGTERM,), 2: (signal.SIGTERM, signal.SIGINT)[before:], 3: (signal.SIGKILL,)}[stage]
         for member in self.members.values():
             for signum in signals:
                 member.child.signal(signum)
+        if stage == 1:
+            # Asked for by a signal, somebody waits and wants to know: for what, and how not to.
+            log.log(
+                logging.WARNING if self._signals else logging.INFO,
+                "Stopping: current jobs are finished, no more are taken%s",
+                "; a second signal stops at once" if self._signals else "",
+            )
 
     def _exit_code(self) -> int:
         if self._verdict is not None:

@@ -1,7 +1,7 @@
 """Comes first in every worker and runner that a bench starts with `BENCH_PROBE` set: probes from outside the product.
 
 gate: the longest wait for the gate, of each worker. stages: the seconds spent in each stage of a job's walk.
-cprofile: the interpreter's own profile. Each process leaves a file in `BENCH_OUT` at its end.
+cprofile: the interpreter's own profile, of CPU time. Each process leaves a file in `BENCH_OUT` at its end.
 """
 
 import os
@@ -19,8 +19,9 @@ def _begin(probe, out, role):
     path = os.path.join(out, f"{role}.{os.getpid()}")
     if probe == "cprofile":
         import cProfile
+        import time
 
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(time.process_time)  # CPU alone: by the wall all one sees is waiting
         profile.enable()
 
         def leave():
@@ -31,13 +32,26 @@ def _begin(probe, out, role):
 
         leave = stages.install(role, path)
     else:
-        import gc
         import json
 
+        from after import after_import
+
+        waits = [0.0]
+
+        def watch(module):
+            close = module.Gate.close
+
+            def closed(gate):
+                waits.append(gate.longest_wait_s)
+                close(gate)
+
+            module.Gate.close = closed
+
+        after_import({"overseer_lite.sqlite.gate"}, watch)
+
         def leave():
-            gates = [each for each in gc.get_objects() if type(each).__name__ == "Gate"]
             with open(path, "w", encoding="ascii") as file:
-                json.dump(max((each.longest_wait_s for each in gates), default=0.0), file)
+                json.dump(max(waits), file)
 
     atexit.register(leave)
 

@@ -5,11 +5,10 @@ call costs about 1.5 us itself; most are made once a group.
 """
 
 import functools
-import importlib.abc
-import importlib.machinery
 import json
-import sys
 import time
+
+from after import after_import
 
 #: module, owner ("" is the module itself), name, stage
 WORKER = [
@@ -62,34 +61,19 @@ def _wrap(function, stage):
     return timed
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that are to be watched as everybody does, and wraps their functions once they are loaded."""
-
-    def __init__(self, watched):
-        self._watched = watched
-
-    def find_spec(self, name, path, target=None):
-        mine = [each for each in self._watched if each[0] == name]
-        if not mine:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            execute(module)
-            for _module, owner, function, stage in mine:
+def _watch(watched):
+    def loaded(module):
+        for name, owner, function, stage in watched:
+            if name == module.__name__:
                 holder = getattr(module, owner) if owner else module
                 setattr(holder, function, _wrap(getattr(holder, function), stage))
 
-        spec.loader.exec_module = exec_module
-        return spec
+    after_import({each[0] for each in watched}, loaded)
 
 
 def install(role, path):
     """Watch this process; return what is to be called at its end."""
-    sys.meta_path.insert(0, _Finder(WORKER if role == "worker" else RUNNER))
+    _watch(WORKER if role == "worker" else RUNNER)
 
     def leave():
         with open(path, "w", encoding="utf-8") as file:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from overseer_lite import failpoints
 from overseer_lite.errors import InvalidInputError, OverseerError
 from overseer_lite.handler import Options, options_from
+from overseer_lite.liveness.identity import PF_EXITING, read_stat
 from overseer_lite.liveness.spawn import Child, Exit, spawn
 from overseer_lite.liveness.tree import COOKIE_VARIABLE, Cleared, Tree, children, clear
 from overseer_lite.runner.protocol import (
@@ -315,7 +316,7 @@ class ProcessRunner:
         """
         if self._buried is not None:
             return self._buried
-        closed = self._at_end and self.child.exited() is None
+        closed = self._at_end and not self._is_exiting()
         self.child.signal(9)
         cleared = clear(self._tree(), free=self._channel_ended, timeout_s=timeout_s)
         ended = self.receive()
@@ -324,6 +325,11 @@ class ProcessRunner:
             return Dead(ended, handed_back, Exit(None, None), cleared)
         self._buried = Dead(ended, handed_back, self.child.reap(), cleared, self._misdeed(closed))
         return self._buried
+
+    def _is_exiting(self) -> bool:
+        """Whether it ends by itself: who exits, or was killed, closes its channel a little before its end can be seen."""
+        stat = read_stat(self.pid)
+        return stat is None or stat.dead or bool(stat.flags & PF_EXITING)
 
     def _misdeed(self, closed: bool) -> str:
         """Return what the runner did to its channel, if that is why it had to be killed."""
@@ -396,6 +402,7 @@ class Inspection:
     ) -> None:
         self._app = app
         self._cookie = f"inspection-{os.urandom(8).hex()}"
+        self._exit = Exit(None, None)
         self._data = bytearray()
         self._read, write = os.pipe()
         os.set_blocking(self._read, False)

@@ -172,7 +172,11 @@ def migrate(
         UnusableStoreError: It is no store, or of a version from which no way leads here; nothing was written.
         StoreUnavailableError: Workers of the older version are at work, or it cannot be done now; nothing was changed.
     """
-    header = engine.read_header(path)
+    files.check_file(path)  # what is no file must not be read: a pipe would not be done with
+    try:
+        header = engine.read_header(path)
+    except engine.Error:
+        return None  # as below
     if int.from_bytes(header[60:64], "big") >= version or not header.startswith(b"SQLite format 3"):
         return None  # as always; what is no store at all is said by its opening
     with _install_lock(path), Database(path, unsafe_filesystem=unsafe_filesystem, older=True) as db:

@@ -15,6 +15,7 @@ from overseer_lite.clock import Clock, open_clock
 from overseer_lite.errors import (
     InvalidInputError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
     SupersededError,
     UnknownJobError,
@@ -365,6 +366,10 @@ class SqliteStore:
     ) -> Exchange:
         """Settle what is done, then reserve up to `want` ready jobs of these types."""
         refused: list[Refusal] = []
+        full = want > 0 and not self._db.has_room()  # what would be reserved now could perhaps not be settled
+        if full and not settlements:
+            raise StoreFullError(self.path)
+        want = 0 if full else want
         with self._db.write("exchange") as db:
             moment = self._moment(db)
             names = self._type_keys(db, types)
@@ -389,7 +394,7 @@ class SqliteStore:
                 db.run("set_idle", (key, int(hungry)))
             bells = self._bells(moment, taken, worker)
         self._ring(bells)
-        return Exchange(jobs, refused, next_due_s)
+        return Exchange(jobs, refused, FULL_RETRY_S if full else next_due_s)
 
     def _finish_ahead(
         self, moment: Moment, worker: tuple[str, int], settlements: Sequence[Settlement]

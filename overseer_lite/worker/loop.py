@@ -10,7 +10,6 @@ store says is true: settling again is a success, and what was reserved unseen is
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -38,7 +37,6 @@ TICK_S: Final = 0.5  # while a job runs: its time, its runner's state
 DRAIN_TICK_S: Final = 1.0
 STOPPED_GRACE_S: Final = 2.0
 RETRY_STORE_S: Final = 0.5
-FREE_SPACE_FLOOR_BYTES: Final = 16 * 1024 * 1024
 RUNNER_END_S: Final = 5.0
 FLOOD_TICK_S: Final = 0.02  # while a handler's output grows fast: it is cut before it fills the disk
 KILLED_STARTS: Final = 5  # runners that somebody may kill in a row while they start
@@ -534,11 +532,6 @@ class Worker:
             if self.renew and not self._held:
                 self._renew_runner()
             return
-        if want and self._space_is_short():
-            want = 0
-            if not self._settlements:
-                self._retry_at = now + RETRY_STORE_S
-                return
         settled = len(self._settlements)
         limits = {kind: o.limit for kind, o in self.runner.options.items() if o.limit is not None}
         try:
@@ -621,16 +614,6 @@ class Worker:
             self._settle(Settlement(held.job.attempt, Outcome.HANDED_BACK), held.slot)
             self._retry_at = time.monotonic() + RETRY_STORE_S
         failpoints.hit("worker.given")
-
-    def _space_is_short(self) -> bool:
-        found = os.statvfs(os.path.dirname(self._store.path) or ".")
-        short = found.f_bavail * found.f_frsize < FREE_SPACE_FLOOR_BYTES
-        if short and self._troubled != "space":
-            self._troubled = "space"
-            log.warning(
-                "Less than %d MiB are free; no job is reserved until there is more", FREE_SPACE_FLOOR_BYTES >> 20
-            )
-        return short
 
     def _look_whether_drained(self) -> None:
         if self.stopping != OPEN:

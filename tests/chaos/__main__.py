@@ -109,7 +109,7 @@ class Run:
             shown = " ".join(f"{key}={value}" for key, value in total.items() if not isinstance(value, list))
             print(f"{row.name:<12} {len(entries)} units: {shown}")
         skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
-        print(f"\n{counts['passed']} passed, {counts['failed']} failed{skipped} in {took_s:.1f}s")
+        print(f"\nin {took_s:.1f} s:\n{counts['passed']} passed, {counts['failed']} failed{skipped}")
         return 1 if counts["failed"] or not counts["passed"] else 0
 
 

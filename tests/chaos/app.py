@@ -70,15 +70,43 @@ def _nap(seconds):
         time.sleep(min(left, 0.05))
 
 
+def _seconds(job):
+    """Return how long this attempt is to take: `s`, or one entry of it an attempt."""
+    s = job.args["s"]
+    return s[min(job.attempt, len(s)) - 1] if isinstance(s, list) else s
+
+
 @handlers
 def work(job):
     """Work for `s` seconds; with `sub`, in a subprocess that holds the lock and may outlive us."""
     with Attempt(job) as attempt:
         if job.args.get("sub"):
-            subprocess.run(["/bin/sleep", str(job.args["s"])], pass_fds=[attempt.lock], check=True)
+            subprocess.run(
+                ["/bin/sleep", str(_seconds(job))],
+                pass_fds=[attempt.lock],
+                check=True,
+                start_new_session=job.args["sub"] == "session",
+            )
         else:
-            _nap(job.args["s"])
+            _nap(_seconds(job))
         return {"attempt": job.attempt}
+
+
+@handlers(retries=1, backoff=0)
+def failing(job):
+    """Fail, the first time."""
+    with Attempt(job):
+        _nap(_seconds(job))
+        if job.attempt == 1:
+            raise RuntimeError("the first time")
+
+
+@handlers
+def noop(job):
+    """Do next to nothing, so that groups of these are reserved; with `s`, be a long one among them."""
+    with Attempt(job):
+        if "s" in job.args:
+            _nap(_seconds(job))
 
 
 @handlers(retries=3, backoff=0)
@@ -174,6 +202,17 @@ def hop(job, attempt):
     raise RuntimeError("after hopping")
 
 
+def hop_by_exec(job, attempt):
+    """The same by programs: they hold nothing of the worker's, so only looking again finds them."""
+    script = os.path.join(attempt.directory, f"hop-{os.getpid()}.sh")
+    with open(script, "w", encoding="ascii") as file:
+        file.write('if [ "$1" -gt 0 ]; then sh "$0" $(($1 - 1)) "$2" & else exec sleep "$2"; fi\n')
+    for _ in range(4):
+        subprocess.Popen(["/bin/sh", script, str(job.args["hops"]), "3"], pass_fds=[attempt.lock])
+    _nap(job.args.get("s", 0.0))
+    raise RuntimeError("after hopping")
+
+
 def close_all(job, attempt):
     os.closerange(0, 1024)
     return "closed"
@@ -259,7 +298,7 @@ def thread_and_finish(job, attempt):
 
 
 def garble(job, attempt):
-    for fd in range(3, 10):
+    for fd in set(range(3, 10)) - {attempt.log, attempt.lock}:
         try:
             os.write(fd, b"\xff\xff\x00\x00 this is no frame" * 100)
         except OSError:
@@ -284,7 +323,7 @@ def huge_result(job, attempt):
 EVIL = {
     function.__name__: function
     for function in (
-        fork_and_finish, fork_and_raise, subprocess_and_raise, daemonise_and_raise, empty_environment, hop, close_all,
+        fork_and_finish, fork_and_raise, subprocess_and_raise, daemonise_and_raise, empty_environment, hop, hop_by_exec, close_all,
         close_streams, read_store, fill_stdout, hold, stop_runner, stop_worker, kill_worker, kill_group, exit_now,
         system_exit, segfault, thread_and_raise, thread_and_finish, garble, ignore_signals, recurse, huge_result,
     )

@@ -12,8 +12,8 @@ from overseer_lite.sqlite import engine
 from overseer_lite.store import open_store
 
 
-def main(path: str) -> None:
-    """Print what is found."""
+def main(path: str, *, brief: bool) -> None:
+    """Print what is found; brief: not the history."""
     connection = engine.Connection(path, engine.OPEN_READWRITE)
     connection.config(engine.NO_CHECKPOINT_ON_CLOSE, 1)
     connection.set_busy_timeout(10_000)
@@ -23,10 +23,10 @@ def main(path: str) -> None:
     with open_store(path) as store:  # type: ignore[attr-defined]
         history = {job.id: [list(each[:6]) + [each.failure and each.failure.message, each.signal, each.exit_code, each.output_bytes]
                             for each in store.attempts(job.id)]
-                   for job in store.jobs()}  # fmt: skip
+                   for job in ([] if brief else store.jobs())}  # fmt: skip
         workers = [each.id for each in store.workers()]
     print(json.dumps({"integrity": integrity, "foreign_keys": foreign_keys, "history": history, "workers": workers}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], brief="brief" in sys.argv[2:])

@@ -57,14 +57,18 @@ def judge(
     *,
     interrupted: int = 0,
     least: int = 1,
+    most: int | None = None,
     rows: bool = True,
 ) -> tuple[Figures, Evidence]:
     """Judge a run that has ended; return its figures and what they came from.
 
     Args:
         expected: The status in which a job must have ended, where it is not finished.
-        interrupted: What was cut short that no log shows: commands that died half-way.
-        least: How much must have been cut short in all, or the run proves nothing.
+        interrupted: Faults that were done and proved, though no attempt need have been cut short by them: a command that
+            died half-way, a process that stood still.
+        least: How much of both must have been cut short in all, or the run proves nothing.
+        most: How many runners died: each costs one job an attempt, the one that was running. What was only reserved is
+            handed back, its number unspent; what had ended and was not settled has spent its attempt, that is all.
         rows: Whether each attempt in the log must be in the history (a file of an earlier moment has not all).
 
     Raises:
@@ -79,12 +83,14 @@ def judge(
     wrong += _numbers(evidence, rows=rows)
     wrong += _leftovers(rig)
     cut = sum(row.outcome in CUT_SHORT for history in evidence.history.values() for row in history)
+    if most is not None:
+        wrong += _charged(evidence, most)
     if cut + interrupted < least:
-        wrong.append(f"two-sided: only {cut + interrupted} interrupted, at least {least} should have been: nothing is proved")
+        wrong.append(f"two-sided: {cut} attempts were cut short and {interrupted} other faults done, at least {least} should have been: nothing is proved")
     if wrong:
         raise Violation(*wrong)
     begun = sum(event["event"] == "begin" for event in evidence.events)
-    figures = {"jobs": len(rig.jobs), "attempts": begun, "cut_short": cut + interrupted, "looks": rig.looks}
+    figures = {"jobs": len(rig.jobs), "attempts": begun, "cut_short": cut, "faults": interrupted, "looks": rig.looks}
     return figures, evidence
 
 
@@ -144,7 +150,7 @@ def _order(rig: Rig, evidence: Evidence) -> list[str]:
         if event["event"] != "begin":
             continue
         for dependency in rig.jobs.get(event["job"], ()):
-            if not dependency in ends or ends[dependency] > event["t_ns"]:
+            if dependency not in ends or ends[dependency] > event["t_ns"]:
                 wrong.append(f"P4: {event['job']} began before {dependency} had finished")
     return wrong
 
@@ -160,6 +166,20 @@ def _numbers(evidence: Evidence, *, rows: bool) -> list[str]:
         known = {(job_id, row.number) for job_id, history in evidence.history.items() for row in history}
         wrong += [f"P5: attempt {number} of {job} began and is in no history" for job, number in begun.keys() - known]
     return wrong
+
+
+def _charged(evidence: Evidence, deaths: int) -> list[str]:
+    """A death is charged to the job that was running, not to those that waited behind it."""
+    ended = {(e["job"], e["attempt"]) for e in evidence.events if e["event"] in ("end", "raised")}
+    charged = [
+        f"{row.number} of {job_id}"
+        for job_id, rows in evidence.history.items()
+        for row in rows
+        if row.outcome in CUT_SHORT and (job_id, row.number) not in ended
+    ]
+    if len(charged) <= deaths:
+        return []
+    return [f"{len(charged)} attempts were charged for {deaths} deaths, some of which had not begun: {charged[:8]}"]
 
 
 def _leftovers(rig: Rig) -> list[str]:

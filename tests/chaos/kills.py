@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 
 from tests.chaos.judge import Evidence, judge
 from tests.chaos.rig import Rig
@@ -12,6 +13,7 @@ from tests.chaos.scenario import Figures, Unit, Violation, scenario, times
 READY_P99_MS = 100.0
 START_P99_MS = 250.0
 AGAIN_MS = 2000.0
+LEAST_GROUP = 4  # settled together with others: that many at least shared a reservation
 OURS_ALONE = 0.25  # a machine busier than this with other things says nothing about our times
 
 
@@ -49,7 +51,7 @@ def kills(unit: Unit) -> Figures:
         rig.look_on(2.0)
         done = _kill_at_random(unit, rig, number)
         rig.finish(started, 120)
-        figures, evidence = judge(rig, least=number // 2)
+        figures, evidence = judge(rig, least=number // 2, most=len(done))
     finally:
         rig.close()
     ready, start = latencies(done, evidence)
@@ -104,6 +106,42 @@ def _kill_at_random(unit: Unit, rig: Rig, number: int) -> list[Kill]:
             rig.wait_for(lambda: event not in rig.running(), name="the killed one is dead")
             time.sleep(0.1)
     return done
+
+
+@scenario("groups", small=1, release=100)
+def groups(unit: Unit) -> Figures:
+    """Groups of jobs that do next to nothing, long ones among them; workers and runners killed in the middle."""
+    deaths = 12
+    rig = Rig(unit.directory)
+    killed = 0
+    try:
+        long_ones = set(unit.random.sample(range(100, 1500), 40))
+        rig.submit(
+            [
+                {"id": f"n{number:04}", "type": "noop", "args": {"s": 0.15} if number in long_ones else {}}
+                for number in range(1500)
+            ]
+        )
+        started = rig.start("--drain", "-n", "2")
+        rig.look_on(1.5)
+        while killed < deaths and started.poll() is None:
+            before = len(rig.events())
+            enough = before + unit.random.randint(20, 110)
+            rig.wait_for(lambda: len(rig.events()) > enough or started.poll() is not None, name="some more jobs")  # noqa: B023
+            victims = rig.pids(unit.random.choice(("worker", "runner")))
+            if victims:
+                killed += rig.kill(unit.random.choice(victims))
+        rig.finish(started)
+        figures, evidence = judge(rig, most=killed, interrupted=killed)
+    finally:
+        rig.close()
+    largest = Counter((row.worker, row.reserved_at) for rows in evidence.history.values() for row in rows)
+    figures |= {"killed": killed, "largest_group": max(largest.values())}
+    if figures["largest_group"] < LEAST_GROUP:
+        raise Violation(f"the largest group was {figures['largest_group']}: groups were not used", figures=figures)
+    if killed < deaths // 2:
+        raise Violation(f"only {killed} kills hit: nothing is proved", figures=figures)
+    return figures
 
 
 def latencies(done: list[Kill], evidence: Evidence) -> tuple[list[float], list[float]]:

@@ -55,6 +55,7 @@ class Rig:
         self.env = {
             **clean,
             **{f"OVERSEER_LITE_{key.upper()}": str(value) for key, value in ours.items()},
+            "PYTHONPATH": BOOTSTRAP,
             MARK: directory,
             **(env or {}),
         }
@@ -304,10 +305,10 @@ def has_backup() -> bool:
     return _backup
 
 
-def examine(path: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Look at a store from a process of its own; see `examine.py`."""
+def examine(path: str, env: Mapping[str, str] | None = None, *, brief: bool = False) -> dict[str, Any]:
+    """Look at a store from a process of its own, its history left out if brief; see `examine.py`."""
     done = subprocess.run(
-        [sys.executable, os.path.join(HERE, "examine.py"), path],
+        [sys.executable, os.path.join(HERE, "examine.py"), path, *(["brief"] if brief else [])],
         capture_output=True, text=True, timeout=120, check=False, env=dict(env) if env else None,
     )  # fmt: skip
     if done.returncode != 0:

@@ -180,6 +180,7 @@ def test_a_run_stopped_by_a_signal_still_has_its_summary(start, app, tmp_path, e
     eventually(lambda: output.is_dir() and any(file.stat().st_size for file in output.iterdir()), what="the job begins")
 
     process.send_signal(signum)
+    assert "Stopping" in process.stderr.readline()  # said when the workers have been told
     hold.touch()
     out, _err = process.communicate(timeout=30)
 
