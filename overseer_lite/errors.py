@@ -189,6 +189,7 @@ class StoreUnavailableError(StoreError):
     """The store could not be asked just now; nothing follows about any job or worker. Trying again is right."""
 
     def __init__(self, path: str, problem: str, remedy: str = "Free what blocks it, then try again") -> None:
+        problem = " ".join(problem.split())  # an engine's own words may have lines
         self.path, self.problem, self.remedy = path, problem, remedy
         super().__init__(f"The store {path} is unavailable: {problem}. {remedy}.")
 
@@ -227,6 +228,7 @@ class UnusableStoreError(StoreError):
     """The file is there and is no store this version may touch."""
 
     def __init__(self, path: str, problem: str, remedy: str) -> None:
+        problem = " ".join(problem.split())  # an engine's own words may have lines
         self.path, self.problem, self.remedy = path, problem, remedy
         super().__init__(f"Cannot use the store {path}: {problem}. Nothing was written. {remedy}.")
 

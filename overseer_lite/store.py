@@ -144,6 +144,36 @@ class Request(NamedTuple):
     wish: str
 
 
+class Backup(NamedTuple):
+    """A copy that was made.
+
+    Attributes:
+        path: Where it lies.
+        size_bytes: How large it is.
+        unstarted: How many jobs were started in the original and are unstarted in it.
+    """
+
+    path: str
+    size_bytes: int
+    unstarted: int
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        what: Its name.
+        level: `ok`, `warning` (a person should know) or `error` (the store cannot be relied on).
+        detail: What was found.
+        remedy: What to do; '' where all is well.
+    """
+
+    what: str
+    level: str
+    detail: str
+    remedy: str = ""
+
+
 class Bell(Protocol):
     """A worker's doorbell: a descriptor that becomes readable when there may be work."""
 
@@ -387,6 +417,28 @@ class FullStore(Store, Protocol):
 
     def run_info(self, run: str) -> RunInfo | None:
         """Return one run, None if there is none of that id."""
+        ...
+
+
+class FileStore(FullStore, Protocol):
+    """A full store that is kept in a file of its own: what is done to such a file."""
+
+    def backup(self, target: str) -> Backup:
+        """Copy the store, workers at work or not, to a file that must not exist: checked, of one moment.
+
+        Raises:
+            InvalidInputError: Something stands at the target, or there is no directory for it; nothing was written.
+            StoreError: The store cannot be copied; no copy is left.
+        """
+        ...
+
+    def examine(self, *, full: bool = False, silent_for_s: float = 50.0) -> list[Finding]:
+        """Look at the store and all around it: engine, filesystem, modes, log, workers, stuck jobs, soundness.
+
+        Args:
+            full: Read every page and row.
+            silent_for_s: Seconds without a beat after which a worker is silent.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from overseer_lite.job import JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import FullStore
 
 _LISTED = 20
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only list what would change.")
@@ -56,7 +56,7 @@ def retry(
             click.echo(f"overseer-lite: {warning}", err=True)
 
 
-def _failed(store: SqliteStore, run: str | None) -> list[str]:
+def _failed(store: FullStore, run: str | None) -> list[str]:
     return [job.id for job in store.jobs(run=run, status=Status.FAILED)]
 
 
@@ -66,12 +66,12 @@ def _retriable(jobs: Iterable[JobInfo]) -> Iterable[JobInfo]:
         yield job
 
 
-def _ended_badly(store: SqliteStore, job_ids: Iterable[str]) -> list[str]:
+def _ended_badly(store: FullStore, job_ids: Iterable[str]) -> list[str]:
     found = (store.job_info(job_id) for job_id in job_ids)
     return [job.id for job in found if job is not None and job.status in sources("retry")]
 
 
-def old_code(store: SqliteStore, run: str | None = None) -> list[str]:
+def old_code(store: FullStore, run: str | None = None) -> list[str]:
     """Return a warning for each supervisor whose live workers run an older app than the file on disk."""
     from overseer_lite.cli.running import is_dead, supervisor_pid
 
@@ -134,7 +134,7 @@ def abort(job_ids: tuple[str, ...], run: str | None, dry_run: bool, as_json: boo
     )
 
 
-def _open(store: SqliteStore, job_ids: Iterable[str]) -> list[str]:
+def _open(store: FullStore, job_ids: Iterable[str]) -> list[str]:
     found = (store.job_info(job_id) for job_id in job_ids)
     return [job.id for job in found if job is not None and not job.status.terminal]
 

@@ -22,7 +22,7 @@ def backup(file: str, as_json: bool) -> None:
 
     To go back to a copy: stop all workers, move the store and its -wal and -shm files away, put the copy in its place.
     """
-    done = session().store().backup(os.path.abspath(file))
+    done = session().file_store("backup").backup(os.path.abspath(file))
     if as_json:
         say.print_json(done._asdict())
         return

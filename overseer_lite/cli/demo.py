@@ -17,7 +17,7 @@ from overseer_lite.errors import OverseerError
 if TYPE_CHECKING:
     from overseer_lite.cli.live import View
     from overseer_lite.job import Attempt, AttemptRecord
-    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import FullStore
 
 APP: Final = "overseer_lite.examples.stdlib_pipeline"
 _KILL_FROM: Final = 0.25
@@ -53,7 +53,7 @@ def demo(number: int | None, kill: bool) -> int:
             session().overrides.setdefault("heartbeat_interval_s", _SLOW_HEARTBEAT_S)
         settings = session().settings
         described, graph = describe_graph(APP, {"repeat": _REPEAT[kill]}, "demo")
-        store: SqliteStore = open_store(settings.db)  # type: ignore[assignment]  # ours, by its address
+        store: FullStore = open_store(settings.db)
         try:
             store.install()
             store.transact_graph(graph)
@@ -64,7 +64,7 @@ def demo(number: int | None, kill: bool) -> int:
             store.close()
 
 
-def _carry_out(store: SqliteStore, app: str, workers: int, *, kill: bool) -> int:
+def _carry_out(store: FullStore, app: str, workers: int, *, kill: bool) -> int:
     from overseer_lite.cli.live import open_view, patient
     from overseer_lite.supervisor import Plan, supervise
 
@@ -104,7 +104,7 @@ def _carry_out(store: SqliteStore, app: str, workers: int, *, kill: bool) -> int
     return code
 
 
-def _print_table(store: SqliteStore) -> None:
+def _print_table(store: FullStore) -> None:
     """Print what the last job printed: it is the outcome."""
     history = store.attempts("demo/report")
     if history:
@@ -117,7 +117,7 @@ def _print_table(store: SqliteStore) -> None:
 class _Killer:
     """Kills one worker, once a quarter of the jobs are finished and it is in the middle of one."""
 
-    def __init__(self, store: SqliteStore, view: View) -> None:
+    def __init__(self, store: FullStore, view: View) -> None:
         self.kill: Kill | None = None
         self._store = store
         self._view = view
@@ -143,7 +143,7 @@ class _Killer:
                 return
 
 
-def _print_kill(store: SqliteStore, kill: Kill | None) -> int:
+def _print_kill(store: FullStore, kill: Kill | None) -> int:
     """Print what became of the job whose worker was killed; return 1 if there is nothing to tell."""
     if kill is None:
         click.echo("No worker was caught in the middle of a job: nothing was killed.", err=True)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from overseer_lite.job import AttemptRecord, JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import FullStore
 
 _DEPENDENCIES_SHOWN = 10
 _OUTPUT_LINES = 15
 _VALUE_CHARS = 2000
 
 
-def print_job(store: SqliteStore, job: JobInfo, history: Sequence[AttemptRecord], color: str) -> None:
+def print_job(store: FullStore, job: JobInfo, history: Sequence[AttemptRecord], color: str) -> None:
     """Print what is known of a job."""
     for line in _facts(store, job):
         click.echo(line)
@@ -34,7 +34,7 @@ def print_job(store: SqliteStore, job: JobInfo, history: Sequence[AttemptRecord]
     _print_output(job, history)
 
 
-def _facts(store: SqliteStore, job: JobInfo) -> Iterator[str]:
+def _facts(store: FullStore, job: JobInfo) -> Iterator[str]:
     yield f"{say.escape(job.id)}  {job.status.value}" + ("" if say.state(job) == job.status else f" ({say.state(job)})")
     yield f"type      {say.escape(job.type)}"
     yield f"run       {say.escape(job.run)}"

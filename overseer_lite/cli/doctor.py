@@ -23,9 +23,8 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def doctor(full: bool, as_json: bool) -> int:
     """Look at the store, its files, its workers and its settings; exit 3 if it cannot be relied on, else 0."""
     settings = session().settings
-    findings = (
-        session().store().examine(full=full, silent_for_s=float(settings.heartbeat_interval_s * settings.tolerance))
-    )
+    silent_for_s = float(settings.heartbeat_interval_s * settings.tolerance)
+    findings = session().file_store("examine").examine(full=full, silent_for_s=silent_for_s)
     code = StoreError.exit_code if any(each.level == "error" for each in findings) else 0
     if as_json:
         rows = [{"name": row.name, "value": row.value, "origin": row.origin} for row in settings.rows()]

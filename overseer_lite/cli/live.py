@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from overseer_lite.cli.running import Activity
-    from overseer_lite.sqlite.store import SqliteStore
-    from overseer_lite.store import Counts
+    from overseer_lite.store import Counts, FullStore
 
 _COUNTS_EVERY_S: Final = 5.0
 _REDRAW_S: Final = 0.1
@@ -55,7 +54,7 @@ class View(Protocol):
         ...
 
 
-def open_view(store: SqliteStore, run: str, *, color: str, to_stderr: bool = False) -> View:
+def open_view(store: FullStore, run: str, *, color: str, to_stderr: bool = False) -> View:
     """Return the view that suits where the output goes."""
     stream = sys.stderr if to_stderr else sys.stdout
     if say.is_terminal(color, stream):
@@ -93,7 +92,7 @@ def _time(at: float | None = None) -> str:
 class PlainView:
     """One line an event, no control codes: for a file, a pipe, a CI log."""
 
-    def __init__(self, store: SqliteStore, run: str, stream: IO[str]) -> None:
+    def __init__(self, store: FullStore, run: str, stream: IO[str]) -> None:
         self._watch = Watch(store, run)
         self._stream = stream
         self._counts: Counts | None = None
@@ -122,7 +121,7 @@ class PlainView:
 class LiveView:
     """A bar with counts and a line a worker, drawn by rich; what went wrong is printed above."""
 
-    def __init__(self, store: SqliteStore, run: str, stream: IO[str]) -> None:
+    def __init__(self, store: FullStore, run: str, stream: IO[str]) -> None:
         from rich.console import Console
         from rich.live import Live
 

@@ -17,7 +17,7 @@ from overseer_lite.job import Status
 if TYPE_CHECKING:
     from overseer_lite.cli.running import Activity
     from overseer_lite.job import AttemptRecord, JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import FullStore
 
 _PAUSE_S = 0.1
 
@@ -47,7 +47,7 @@ def logs(job_id: str, number: int | None, follow: bool, run: str | None) -> None
     _print_attempt(store, job, number)
 
 
-def _print_attempt(store: SqliteStore, job: JobInfo, number: int) -> None:
+def _print_attempt(store: FullStore, job: JobInfo, number: int) -> None:
     if job.status is Status.STARTED and job.attempt == number:
         activity = _activity(store, job)
         if activity is not None:
@@ -60,7 +60,7 @@ def _print_attempt(store: SqliteStore, job: JobInfo, number: int) -> None:
     _print_kept(record, 0)
 
 
-def _follow(store: SqliteStore, job: JobInfo) -> None:
+def _follow(store: FullStore, job: JobInfo) -> None:
     """Print what there is, then what comes, of one attempt after the other, until the job is terminal."""
     shown, done = 0, 0  # the attempt that is being shown, and how many bytes of it were
     settled: set[int] = {each.number for each in store.attempts(job.id)[:-1]}
@@ -83,11 +83,11 @@ def _follow(store: SqliteStore, job: JobInfo) -> None:
         time.sleep(_PAUSE_S)
 
 
-def _record(store: SqliteStore, job_id: str, number: int) -> AttemptRecord | None:
+def _record(store: FullStore, job_id: str, number: int) -> AttemptRecord | None:
     return next((each for each in store.attempts(job_id) if each.number == number), None)
 
 
-def _activity(store: SqliteStore, job: JobInfo) -> Activity | None:
+def _activity(store: FullStore, job: JobInfo) -> Activity | None:
     """Return what the job's worker does, if its runner is on this very attempt."""
     from overseer_lite.cli.running import activities
 

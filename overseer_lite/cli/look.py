@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from overseer_lite.cli.running import Activity
     from overseer_lite.job import JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
-    from overseer_lite.store import Counts
+    from overseer_lite.store import Counts, FullStore
 
 _UNFINISHED_SHOWN = 5
 _PAGE = 100
@@ -63,7 +62,7 @@ def status(run: str | None, as_json: bool) -> None:
     )
 
 
-def _activities(store: SqliteStore) -> list[Activity]:
+def _activities(store: FullStore) -> list[Activity]:
     workers = store.workers()
     if not workers:
         return []
@@ -95,7 +94,7 @@ def _worker_row(each: Activity) -> tuple[object, ...]:
     return (each.worker.id, each.worker.pid, each.attempt.job_id, each.attempt.number, elapsed, progress, silent)
 
 
-def _print_unfinished(store: SqliteStore) -> None:
+def _print_unfinished(store: FullStore) -> None:
     runs = [each for each in store.runs(limit=20) if each.counts.unstarted or each.counts.started]
     for each in runs[:_UNFINISHED_SHOWN]:
         click.echo(f"run {say.escape(each.id)}: {say.counts_line(each.counts)}")
@@ -160,7 +159,7 @@ def jobs(
 
 
 def _list(
-    store: SqliteStore, wanted: str | None, filters: dict[str, Any], limit: int | None, offset: int
+    store: FullStore, wanted: str | None, filters: dict[str, Any], limit: int | None, offset: int
 ) -> list[JobInfo]:
     if wanted not in ("ready", "stuck"):
         return store.jobs(status=None if wanted is None else Status(wanted), limit=limit, offset=offset, **filters)
@@ -168,7 +167,7 @@ def _list(
     return list(itertools.islice(found, offset, None if limit is None else offset + limit))
 
 
-def _pages(store: SqliteStore, filters: dict[str, Any]) -> Iterator[JobInfo]:
+def _pages(store: FullStore, filters: dict[str, Any]) -> Iterator[JobInfo]:
     """Yield the unstarted jobs: ready and stuck are predicates, by which the store does not list."""
     for offset in itertools.count(0, _PAGE_OF_STORE):
         page = store.jobs(status=Status.UNSTARTED, limit=_PAGE_OF_STORE, offset=offset, **filters)
@@ -177,7 +176,7 @@ def _pages(store: SqliteStore, filters: dict[str, Any]) -> Iterator[JobInfo]:
             return
 
 
-def _suggest_type(store: SqliteStore, kind: str) -> None:
+def _suggest_type(store: FullStore, kind: str) -> None:
     from overseer_lite.errors import nearest
 
     known = {job.type for job in store.jobs(limit=5000)}
@@ -282,7 +281,7 @@ def workers(as_json: bool) -> None:
     )
 
 
-def _life(store: SqliteStore, each: Activity) -> str:
+def _life(store: FullStore, each: Activity) -> str:
     """Return what is known of a worker: dead is the kernel's word, silent is ours."""
     from overseer_lite.cli.running import life
 
@@ -359,7 +358,7 @@ def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
     raise _TerminatedError
 
 
-def _watch(store: SqliteStore, run: str | None, timeout_s: float | None, what: str) -> Iterator[Counts]:
+def _watch(store: FullStore, run: str | None, timeout_s: float | None, what: str) -> Iterator[Counts]:
     """Yield the counts every now and then, SIGTERM ends it with 143."""
     began = time.monotonic()
     before = signal.signal(signal.SIGTERM, _raise_terminated)

@@ -17,8 +17,7 @@ from overseer_lite.job import Status
 if TYPE_CHECKING:
     from overseer_lite.cli.live import View
     from overseer_lite.job import JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
-    from overseer_lite.store import Counts, Submitted
+    from overseer_lite.store import Counts, FullStore, Submitted
 
 _FAILURES_SHOWN: Final = 10
 _UNFINISHED_NAMED: Final = 3
@@ -84,12 +83,12 @@ def _again(given: str | None, run: str) -> str:
     return " ".join(map(_quoted, [*words, "--id", run]))
 
 
-def _unfinished(store: SqliteStore) -> list[str]:
+def _unfinished(store: FullStore) -> list[str]:
     return [each.id for each in store.runs(limit=20) if each.counts.started or each.counts.unstarted]
 
 
 def _announce(
-    store: SqliteStore, run: str, submitted: Submitted, unfinished: list[str], *, retry: bool, err: bool
+    store: FullStore, run: str, submitted: Submitted, unfinished: list[str], *, retry: bool, err: bool
 ) -> None:
     if submitted.created:
         number = say.plural(len(submitted.created), "job")
@@ -107,12 +106,12 @@ def _announce(
         click.echo(f"unfinished runs in this store: {named}{more} (`run --id KEY` continues one)", err=err)
 
 
-def _ended_badly(store: SqliteStore, run: str) -> list[JobInfo]:
+def _ended_badly(store: FullStore, run: str) -> list[JobInfo]:
     return [*store.jobs(run=run, status=Status.FAILED), *store.jobs(run=run, status=Status.ABORTED)]
 
 
 def carry_out(
-    store: SqliteStore,
+    store: FullStore,
     app: str,
     run: str,
     number: int | None,
@@ -149,7 +148,7 @@ def carry_out(
 
 
 def _supervise(
-    store: SqliteStore,
+    store: FullStore,
     app: str,
     run: str,
     number: int | None,
@@ -190,9 +189,7 @@ def _close(view: View) -> None:
         view.close()
 
 
-def print_summary(
-    store: SqliteStore, run: str, counts: Counts, code: int, took_s: float, again: tuple[str, str]
-) -> None:
+def print_summary(store: FullStore, run: str, counts: Counts, code: int, took_s: float, again: tuple[str, str]) -> None:
     """Print how a run ended: counts, what failed and how to see more, how to go on."""
     if counts.failed or counts.aborted:
         click.echo("")

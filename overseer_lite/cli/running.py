@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
     from overseer_lite.job import Attempt
     from overseer_lite.liveness import Life
-    from overseer_lite.sqlite.store import SqliteStore
-    from overseer_lite.store import WorkerRecord
+    from overseer_lite.store import FullStore, WorkerRecord
 
 
 class Activity(NamedTuple):
@@ -38,12 +37,12 @@ class Activity(NamedTuple):
     silent_s: float
 
 
-def activities(store: SqliteStore, workers: Iterable[WorkerRecord] | None = None) -> list[Activity]:
+def activities(store: FullStore, workers: Iterable[WorkerRecord] | None = None) -> list[Activity]:
     """Return what each worker does; all registered ones if none are given."""
     return [_activity(store, worker) for worker in (store.workers() if workers is None else workers)]
 
 
-def _activity(store: SqliteStore, worker: WorkerRecord) -> Activity:
+def _activity(store: FullStore, worker: WorkerRecord) -> Activity:
     from overseer_lite.liveness import WorkerFile, WorkerFileError
     from overseer_lite.liveness.workerfile import BEGUN, ENDED
 
@@ -83,7 +82,7 @@ def _activity(store: SqliteStore, worker: WorkerRecord) -> Activity:
     return idle
 
 
-def life(store: SqliteStore, worker: WorkerRecord) -> Life | None:
+def life(store: FullStore, worker: WorkerRecord) -> Life | None:
     """Return what the kernel says of a worker; None if it cannot be asked."""
     from overseer_lite.liveness import Identity, look
 
@@ -95,7 +94,7 @@ def life(store: SqliteStore, worker: WorkerRecord) -> Life | None:
         return None  # registered by something that knows no processes
 
 
-def is_dead(store: SqliteStore, worker: WorkerRecord) -> bool:
+def is_dead(store: FullStore, worker: WorkerRecord) -> bool:
     """Return whether the kernel proves that a worker is dead."""
     found = life(store, worker)
     return found is not None and found.value in ("gone", "other boot")

@@ -6,7 +6,7 @@ nearer to the end wins. A command's help shows only those that matter to it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from overseer_lite.job import JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import FileStore, FullStore
 
 #: Shorter names for some options.
 _ALIASES: Final = {"heartbeat_interval_s": ["--heartbeat-interval"], "grace_s": ["--grace"]}
@@ -54,7 +54,7 @@ class Session:
             self._settings = config.load(self.overrides)
         return self._settings
 
-    def store(self) -> SqliteStore:
+    def store(self) -> FullStore:
         """Open the store of these settings; nothing is touched before its first use, and nothing is made.
 
         It is closed when the command ends.
@@ -69,7 +69,18 @@ class Session:
             }
         store = open_store(settings.db, **options)
         click.get_current_context().call_on_close(store.close)
-        return store  # type: ignore[return-value]  # the command line also uses what only ours has, where it is there
+        return store
+
+    def file_store(self, verb: str) -> FileStore:
+        """Return the store as one that is kept in a file.
+
+        Raises:
+            InvalidInputError: It is not.
+        """
+        store = self.store()
+        if not hasattr(store, verb):
+            raise InvalidInputError(f"The store {self.settings.db} is kept in no file of ours: it has no `{verb}`.")
+        return cast("FileStore", store)
 
 
 def session() -> Session:
@@ -155,7 +166,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON t
 run_option = click.option("--run", "run", metavar="RUN", help="Only that run.")
 
 
-def find_job(store: SqliteStore, given: str, run: str | None = None) -> JobInfo:
+def find_job(store: FullStore, given: str, run: str | None = None) -> JobInfo:
     """Return the job an operator means: its id, or its name where only one job of the store (or run) has it.
 
     Raises:
@@ -177,7 +188,7 @@ def find_job(store: SqliteStore, given: str, run: str | None = None) -> JobInfo:
     return info
 
 
-def nearest_job(store: SqliteStore, given: str) -> str | None:
+def nearest_job(store: FullStore, given: str) -> str | None:
     """Return the id, or else the name, of a job that looks like what was given."""
     near = store.nearest_id(given)
     if near is None:
@@ -187,12 +198,12 @@ def nearest_job(store: SqliteStore, given: str) -> str | None:
     return near
 
 
-def find_jobs(store: SqliteStore, given: Sequence[str], run: str | None = None) -> list[JobInfo]:
+def find_jobs(store: FullStore, given: Sequence[str], run: str | None = None) -> list[JobInfo]:
     """Return the jobs an operator means, each once; see `find_job`."""
     return list({job.id: job for job in (find_job(store, each, run) for each in given)}.values())
 
 
-def check_run(store: SqliteStore, run: str | None) -> None:
+def check_run(store: FullStore, run: str | None) -> None:
     """Raise UnknownRunError unless the run, if one is given, is in the store."""
     if run is not None and store.run_info(run) is None:
         from overseer_lite.errors import UnknownRunError, nearest

@@ -15,7 +15,7 @@ from overseer_lite.store import Counts
 
 if TYPE_CHECKING:
     from overseer_lite.job import JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
+    from overseer_lite.store import FullStore
 
 LISTED_UP_TO: Final = 2000
 _FAILURES_LISTED: Final = 20
@@ -47,7 +47,7 @@ class _Seen(NamedTuple):
 class Watch:
     """One run as it goes on. `look` returns what happened since it was last called."""
 
-    def __init__(self, store: SqliteStore, run: str) -> None:
+    def __init__(self, store: FullStore, run: str) -> None:
         self.counts = Counts()
         self._store = store
         self._run = run

@@ -14,8 +14,7 @@ from overseer_lite.job import Status
 if TYPE_CHECKING:
     from overseer_lite.cli.running import Activity
     from overseer_lite.job import JobInfo
-    from overseer_lite.sqlite.store import SqliteStore
-    from overseer_lite.store import WorkerRecord
+    from overseer_lite.store import FullStore, WorkerRecord
 
 _NAMED = 3
 
@@ -35,7 +34,7 @@ def why(job_id: str, run: str | None, as_json: bool) -> None:
         click.echo(f"{say.escape(job.id)}: {say.escape(sentence)}")
 
 
-def reason(store: SqliteStore, job: JobInfo) -> str:
+def reason(store: FullStore, job: JobInfo) -> str:
     """Return why a job is not running, or what it does, without its id."""
     if job.status is Status.STARTED:
         return _started(store, job)
@@ -50,7 +49,7 @@ def reason(store: SqliteStore, job: JobInfo) -> str:
     return _ready(store, job)
 
 
-def _ended(store: SqliteStore, job: JobInfo) -> str:
+def _ended(store: FullStore, job: JobInfo) -> str:
     message = f": {say.failure_line(job.failure)}" if job.failure else ""
     if job.status is Status.FINISHED:
         return f"it finished on attempt {job.attempt}"
@@ -65,7 +64,7 @@ def _ended(store: SqliteStore, job: JobInfo) -> str:
 # ---- waiting for others ----------------------------------------------------------------------------------------------
 
 
-def _find_culprit(store: SqliteStore, job: JobInfo) -> JobInfo | None:
+def _find_culprit(store: FullStore, job: JobInfo) -> JobInfo | None:
     """Return the failed or aborted job, deepest first, that holds this one up."""
     seen = {job.id}
     pending = list(job.dependencies)
@@ -88,7 +87,7 @@ def _find_culprit(store: SqliteStore, job: JobInfo) -> JobInfo | None:
     return found
 
 
-def _culprit(store: SqliteStore, job: JobInfo) -> str:
+def _culprit(store: FullStore, job: JobInfo) -> str:
     culprit = _find_culprit(store, job)
     if culprit is None:
         return "something that was put right just now"
@@ -103,7 +102,7 @@ def _named(job: JobInfo) -> str:
     return f"{job.id}, which was aborted{message}"
 
 
-def _waiting(store: SqliteStore, job: JobInfo) -> str:
+def _waiting(store: FullStore, job: JobInfo) -> str:
     infos = (store.job_info(job_id) for job_id in job.dependencies)
     left: list[JobInfo] = []
     for info in infos:
@@ -134,7 +133,7 @@ def _delayed(job: JobInfo) -> str:
 # ---- ready, or running -----------------------------------------------------------------------------------------------
 
 
-def _ready(store: SqliteStore, job: JobInfo) -> str:
+def _ready(store: FullStore, job: JobInfo) -> str:
     from overseer_lite.cli.running import is_dead
 
     workers = [each for each in store.workers() if not is_dead(store, each)]
@@ -157,7 +156,7 @@ def _ready(store: SqliteStore, job: JobInfo) -> str:
     return f"ready; all {say.plural(len(free), 'worker')} that handle {job.type!r} are busy{before}"
 
 
-def _before(store: SqliteStore, job: JobInfo, worker: WorkerRecord) -> str:
+def _before(store: FullStore, job: JobInfo, worker: WorkerRecord) -> str:
     ready = store.jobs_ready(worker.types, limit=1000)
     if job.id not in ready:
         return ", and more than 1,000 ready jobs are before it" if len(ready) == 1000 else ""
@@ -165,7 +164,7 @@ def _before(store: SqliteStore, job: JobInfo, worker: WorkerRecord) -> str:
     return f", and {say.plural(place, 'ready job')} {'is' if place == 1 else 'are'} before it" if place else ""
 
 
-def _started(store: SqliteStore, job: JobInfo) -> str:
+def _started(store: FullStore, job: JobInfo) -> str:
     from overseer_lite.cli.running import activities, is_dead
 
     mine = activities(store, [each for each in store.workers() if each.id == job.worker])

@@ -10,30 +10,17 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from overseer_lite.errors import InvalidInputError, StoreFullError, StoreUnavailableError, UnusableStoreError
 from overseer_lite.sqlite import engine, files
 from overseer_lite.sqlite.connection import SQL, SYNCHRONOUS_FULL, Database
+from overseer_lite.store import Backup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PAGES_A_STEP: Final = 4096  # 16 MiB: a signal is acted on between two steps
-
-
-class Backup(NamedTuple):
-    """A copy that was made.
-
-    Attributes:
-        path: Where it lies.
-        size_bytes: How large it is.
-        unstarted: How many jobs were started in the original and are unstarted in it.
-    """
-
-    path: str
-    size_bytes: int
-    unstarted: int
 
 
 def backup(store_path: str, target: str, *, unsafe_filesystem: bool = False) -> Backup:

@@ -20,6 +20,7 @@ from overseer_lite.errors import (
     StoreBusyError,
     StoreError,
     StoreFullError,
+    StoreMissingError,
     StoreReplacedError,
     StoreUnavailableError,
     UnusableStoreError,
@@ -168,7 +169,12 @@ class Database:
 
     def _connect(self) -> engine.Connection:
         engine.check()
-        files.check_file(self.path)
+        try:
+            files.check_file(self.path)
+        except StoreMissingError:
+            if self._first is not None:
+                raise self._replaced(self.path) from None
+            raise
         files.check_filesystem(self.path, unsafe_allowed=self._unsafe_filesystem)
         try:
             self._check_header()
@@ -202,7 +208,7 @@ class Database:
             raise UnusableStoreError(self.path, "it is not a SQLite database", "Name another store")
         if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
             raise UnusableStoreError(self.path, "it is a SQLite database of something else", "Name another store")
-        self._check_version(int.from_bytes(header[60:64], "big"), oldest=0)
+        self._check_version(int.from_bytes(header[60:64], "big"), oldest=min(1, self._oldest))
 
     def _check_version(self, version: int, *, oldest: int) -> None:
         if version > SCHEMA_VERSION:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from overseer_lite import failpoints
 from overseer_lite.errors import StoreFullError, StoreUnavailableError, UnusableStoreError
 from overseer_lite.sqlite import engine, files
-from overseer_lite.sqlite.connection import SCHEMA_VERSION, SQL, SYNCHRONOUS_FULL, Database
+from overseer_lite.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION, SQL, SYNCHRONOUS_FULL, Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -173,22 +173,16 @@ def migrate(
         StoreUnavailableError: Workers of the older version are at work, or it cannot be done now; nothing was changed.
     """
     files.check_file(path)  # what is no file must not be read: a pipe would not be done with
-    try:
-        header = engine.read_header(path)
-    except engine.Error:
-        return None  # as below
-    if int.from_bytes(header[60:64], "big") >= version or not header.startswith(b"SQLite format 3"):
+    found = _version_of(path)
+    if found is None or found >= version:
         return None  # as always; what is no store at all is said by its opening
+    _steps(path, found, version, migrations)  # before anything is written beside it
     with _install_lock(path), Database(path, unsafe_filesystem=unsafe_filesystem, older=True) as db:
         found = db.version()
         if found >= version:
             return None
+        steps = _steps(path, found, version, migrations)
         _check_nobody_works(path, found)
-        steps = [migrations.get(step, "") for step in range(found, version)]
-        if not all(steps):
-            raise UnusableStoreError(
-                path, f"no way leads from its schema, version {found}, to version {version}", "Restore a backup"
-            )
         from overseer_lite.sqlite.backup import copy
 
         kept = _free_name(f"{path}.version-{found}")
@@ -196,7 +190,28 @@ def migrate(
         with db.write("install"):
             for step in steps:
                 db.open().execute(step)
+        db.checkpoint(truncate=True)  # the header tells the version to whoever looks before opening
         return kept
+
+
+def _version_of(path: str) -> int | None:
+    """Return the version of a store's schema by the file's header, None for what is no store; nothing is written."""
+    try:
+        header = engine.read_header(path)
+    except engine.Error:
+        return None
+    if len(header) < 100 or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        return None
+    return int.from_bytes(header[60:64], "big")
+
+
+def _steps(path: str, found: int, version: int, migrations: Mapping[int, str]) -> list[str]:
+    steps = [migrations.get(step, "") for step in range(found, version)]
+    if not all(steps):
+        raise UnusableStoreError(
+            path, f"no way leads from its schema, version {found}, to version {version}", "Restore a backup"
+        )
+    return steps
 
 
 def _free_name(path: str) -> str:

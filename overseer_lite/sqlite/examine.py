@@ -20,6 +20,7 @@ from overseer_lite.liveness.workerfile import Snapshot, WorkerFile, WorkerFileEr
 from overseer_lite.sqlite import engine, files
 from overseer_lite.sqlite.connection import FLOOR_BYTES, Database
 from overseer_lite.sqlite.look import Reader
+from overseer_lite.store import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,22 +35,6 @@ ERROR: Final = "error"
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _SPACE_BYTES: Final = 256 * 1024 * 1024
 _MIB: Final = 1024 * 1024
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at.
-
-    Attributes:
-        what: Its name.
-        level: `ok`, `warning` (a person should know) or `error` (the store cannot be relied on).
-        detail: What was found.
-        remedy: What to do; '' where all is well.
-    """
-
-    what: str
-    level: str
-    detail: str
-    remedy: str = ""
 
 
 class Subject(NamedTuple):

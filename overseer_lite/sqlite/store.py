@@ -38,9 +38,11 @@ from overseer_lite.sqlite.connection import Database
 from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, whom_to_ring
 from overseer_lite.store import (
     CAPABILITIES,
+    Backup,
     Bell,
     Counts,
     Exchange,
+    Finding,
     Refusal,
     Request,
     RunInfo,
@@ -56,8 +58,6 @@ if TYPE_CHECKING:
 
     from overseer_lite.graph import Graph
     from overseer_lite.job import Job
-    from overseer_lite.sqlite.backup import Backup
-    from overseer_lite.sqlite.examine import Finding
     from overseer_lite.sqlite.files import FileIdentity
 
 TRUNCATE_FROM_JOBS: Final = 20_000

@@ -1394,7 +1394,9 @@ class StoreContract:
         again = Settlement(Attempt("r/b", 1, "w2"), Outcome.RESET)
         submit(store, Job("a"), run="s")
         reserved = store.exchange("w2", [again], 9, ["a"]).jobs
-        assert [job.attempt.job_id for job in reserved] == ["r/b", "s/a"], "having been reserved alone, it is as any other"
+        assert [job.attempt.job_id for job in reserved] == ["r/b", "s/a"], (
+            "having been reserved alone, it is as any other"
+        )
 
     # ---- c150 to c169: jobs added by a handler -----------------------------------------------------------------------
 

@@ -89,7 +89,14 @@ class Run:
             outcome, words = "failed", traceback.format_exc()
         took_s = time.monotonic() - begun
         self._progress.add(
-            {"scenario": row.name, "unit": index, "outcome": outcome, "seconds": round(took_s, 2), "words": words, "figures": figures}
+            {
+                "scenario": row.name,
+                "unit": index,
+                "outcome": outcome,
+                "seconds": round(took_s, 2),
+                "words": words,
+                "figures": figures,
+            }
         )
         if outcome != "failed":
             shutil.rmtree(directory, ignore_errors=True)
@@ -118,7 +125,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--release", action="store_true", help="the large run: hours")
     parser.add_argument("--only", action="append", metavar="NAME", help="only that row; may be given again")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"what chance begins with (default {DEFAULT_SEED})")
+    parser.add_argument(
+        "--seed", type=int, default=DEFAULT_SEED, help=f"what chance begins with (default {DEFAULT_SEED})"
+    )
     parser.add_argument("--units", type=int, help="so many units of each row")
     parser.add_argument("--dir", help="where progress.jsonl and failed units are kept (default: a temporary directory)")
     parser.add_argument("--list", action="store_true", help="list the rows")
@@ -135,7 +144,9 @@ def main() -> int:
     rows = [row for row in SCENARIOS.values() if not options.only or row.name in options.only]
     directory = os.path.abspath(options.dir or tempfile.mkdtemp(prefix="chaos-"))
     os.makedirs(directory, exist_ok=True)
-    progress = Progress(os.path.join(directory, "progress.jsonl"), options.seed, "release" if options.release else "small")
+    progress = Progress(
+        os.path.join(directory, "progress.jsonl"), options.seed, "release" if options.release else "small"
+    )
     print(f"seed {options.seed}, {directory}")
     begun = time.monotonic()
     run = Run(options, directory, progress)

@@ -31,7 +31,9 @@ class Attempt:
         self.job = job
         self.directory = job.args["dir"]
         name = hashlib.sha256(job.id.encode()).hexdigest()[:24]
-        self.log = os.open(os.path.join(self.directory, "log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.log = os.open(
+            os.path.join(self.directory, "log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         path = os.path.join(self.directory, "locks", name)
         self.lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from overseer_lite.cli.work import parse_args
 from overseer_lite.config import SETTINGS, load
-from overseer_lite.errors import InvalidInputError, OverseerError
+from overseer_lite.errors import InvalidInputError
 from overseer_lite.graph import Graph, as_graph, from_json, job_graph, simple_graph, to_json
 from overseer_lite.handler import Handler, as_handlers
 from overseer_lite.job import Job, encode, stored
@@ -35,7 +35,9 @@ class Garbage:
         chance = self.chance
         kind = chance.randrange(8)
         if kind == 0:
-            return chance.choice(["", " ", "\t", "a" * 201, "a" * 200, "é" * 200, "x" * 100_000, "None", "true", "-", "--", "a/b"])
+            return chance.choice(
+                ["", " ", "\t", "a" * 201, "a" * 200, "é" * 200, "x" * 100_000, "None", "true", "-", "--", "a/b"]
+            )
         if kind < 4:
             return "".join(chance.choice(_CHARACTERS) for _ in range(chance.randrange(1, 30)))
         return "".join(chance.choice("abcdefgh") for _ in range(chance.randrange(1, 4)))
@@ -43,7 +45,24 @@ class Garbage:
     def number(self) -> Any:
         """Return a number at the edge of something."""
         return self.chance.choice(
-            [0, -0.0, 1, -1, 2**31 - 1, 2**31, -(2**31), 2**63, -(2**63) - 1, 10**400, 1.5, 1e308, math.nan, math.inf, -math.inf, True]
+            [
+                0,
+                -0.0,
+                1,
+                -1,
+                2**31 - 1,
+                2**31,
+                -(2**31),
+                2**63,
+                -(2**63) - 1,
+                10**400,
+                1.5,
+                1e308,
+                math.nan,
+                math.inf,
+                -math.inf,
+                True,
+            ]
         )
 
     def value(self, depth: int = 0) -> Any:
@@ -55,7 +74,9 @@ class Garbage:
         if kind < 5:
             return self.number()
         if kind == 5:
-            return chance.choice([None, b"bytes", object(), {1, 2}, 1j, lambda: None, ValueError, range(3), ..., bytearray(2)])
+            return chance.choice(
+                [None, b"bytes", object(), {1, 2}, 1j, lambda: None, ValueError, range(3), ..., bytearray(2)]
+            )
         if kind == 6 and not depth:
             return self._deep()
         if depth > 4:
@@ -78,7 +99,9 @@ class Garbage:
         chance = self.chance
         job: Any = {"id": f"j{chance.randrange(30)}", "type": "work", "args": {"dir": "/nowhere", "s": 0}}
         for _ in range(chance.randrange(3)):
-            key = chance.choice(["id", "type", "args", "dependencies", "priority", "delay", "name", "dependences", self.text()])
+            key = chance.choice(
+                ["id", "type", "args", "dependencies", "priority", "delay", "name", "dependences", self.text()]
+            )
             job[key] = self._json_value()
         text = json.dumps(job, ensure_ascii=chance.random() < 0.5, default=str)
         kind = chance.randrange(10)
@@ -90,7 +113,9 @@ class Garbage:
         if kind == 2:
             return text[: chance.randrange(len(text))]
         if kind == 3:
-            return chance.choice(['{"id":"a","id":"b","type":"t"}', "[" * 100_000, "1" * 5000, '{"id":NaN}', "[]", "null", '"job"', "{}"])
+            return chance.choice(
+                ['{"id":"a","id":"b","type":"t"}', "[" * 100_000, "1" * 5000, '{"id":NaN}', "[]", "null", '"job"', "{}"]
+            )
         return text
 
     def _json_value(self) -> Any:
@@ -118,7 +143,9 @@ def _job(garbage: Garbage, store: Any) -> Any:
 
 def _graph(garbage: Garbage, store: Any) -> Any:
     chance = garbage.chance
-    graph = Graph(garbage.value() if chance.random() < 0.2 else None, id=garbage.text() if chance.random() < 0.3 else None)
+    graph = Graph(
+        garbage.value() if chance.random() < 0.2 else None, id=garbage.text() if chance.random() < 0.3 else None
+    )
     names = [f"n{number}" if chance.random() < 0.95 else garbage.text() for number in range(chance.randrange(6))]
     for name in names:
         waits: list[Any] = [chance.choice(names) for _ in range(chance.randrange(3))]
@@ -157,7 +184,9 @@ def _result(garbage: Garbage, store: Any) -> None:
 
 def _options(garbage: Garbage, store: Any) -> None:
     words = ("retries", "backoff", "no_retry", "timeout", "limit", "pre_process", "post_process")
-    as_handlers({"a": Handler(lambda job: None, **{word: garbage.value() for word in words if garbage.chance.random() < 0.3})})
+    as_handlers(
+        {"a": Handler(lambda job: None, **{word: garbage.value() for word in words if garbage.chance.random() < 0.3})}
+    )
 
 
 def _handlers(garbage: Garbage, store: Any) -> None:
@@ -324,7 +353,9 @@ def bad_commands(unit: Unit) -> Figures:
             if done.returncode != 2:
                 wrong.append(f"{shown}: exit code {done.returncode}, not 2: {done.stderr[-200:]!r}")
             elif len(lines) != 1 or done.stdout:
-                wrong.append(f"{shown}: {len(lines)} lines on stderr, {len(done.stdout)} characters on stdout: {lines[:3]}")
+                wrong.append(
+                    f"{shown}: {len(lines)} lines on stderr, {len(done.stdout)} characters on stdout: {lines[:3]}"
+                )
         if [job["id"] for job in rig.ask("jobs")] != ["here"]:
             wrong.append("something was stored")
     finally:

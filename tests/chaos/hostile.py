@@ -68,7 +68,9 @@ def hostile(unit: Unit) -> Figures:
         rig.look_on(1.5)
         rig.finish(started, 120)
         expected = {f"{kind}-{number}": right.status for kind, right in KINDS.items() for number in range(A_KIND)}
-        figures, evidence = judge(rig, expected, least=A_KIND * sum(right.outcome in CUT_SHORT for right in KINDS.values()))
+        figures, evidence = judge(
+            rig, expected, least=A_KIND * sum(right.outcome in CUT_SHORT for right in KINDS.values())
+        )
     finally:
         rig.close()
     wrong = [found for kind, right in KINDS.items() for found in _wrong(evidence, kind, right)]
@@ -105,7 +107,9 @@ def interpreter(unit: Unit) -> Figures:
     longest = [0.0]
     end = threading.Event()
     try:
-        rig.submit([{"id": f"hold-{n}", "type": "hostile", "args": {"kind": "hold", "hold_s": hold_s}} for n in range(2)])
+        rig.submit(
+            [{"id": f"hold-{n}", "type": "hostile", "args": {"kind": "hold", "hold_s": hold_s}} for n in range(2)]
+        )
         started = rig.start("--drain", "-n", "2")
         rig.wait_for(rig.running, name="a job runs")
 
@@ -128,7 +132,9 @@ def interpreter(unit: Unit) -> Figures:
         rig.close()
     figures |= {"held_s": round(held_s, 1), "silent_max": round(longest[0], 2)}
     if figures["attempts"] != 2 or held_s < 0.5 * hold_s:
-        raise Violation(f"{figures['attempts']} attempts in {held_s:.1f} s, should be 2 in at least {hold_s:g}", figures=figures)
+        raise Violation(
+            f"{figures['attempts']} attempts in {held_s:.1f} s, should be 2 in at least {hold_s:g}", figures=figures
+        )
     if longest[0] > SILENT_S:
         raise Violation(f"a beat came {longest[0]:.1f} s late", figures=figures)
     return figures

@@ -86,7 +86,9 @@ def judge(
     if most is not None:
         wrong += _charged(evidence, most)
     if cut + interrupted < least:
-        wrong.append(f"two-sided: {cut} attempts were cut short and {interrupted} other faults done, at least {least} should have been: nothing is proved")
+        wrong.append(
+            f"two-sided: {cut} attempts were cut short and {interrupted} other faults done, at least {least} should have been: nothing is proved"
+        )
     if wrong:
         raise Violation(*wrong)
     begun = sum(event["event"] == "begin" for event in evidence.events)
@@ -161,7 +163,9 @@ def _numbers(evidence: Evidence, *, rows: bool) -> list[str]:
     for event in evidence.events:
         if event["event"] == "begin":
             begun[event["job"], event["attempt"]] += 1
-    wrong = [f"P5: attempt {number} of {job} began {times} times" for (job, number), times in begun.items() if times > 1]
+    wrong = [
+        f"P5: attempt {number} of {job} began {times} times" for (job, number), times in begun.items() if times > 1
+    ]
     if rows:
         known = {(job_id, row.number) for job_id, history in evidence.history.items() for row in history}
         wrong += [f"P5: attempt {number} of {job} began and is in no history" for job, number in begun.keys() - known]

@@ -127,7 +127,7 @@ def groups(unit: Unit) -> Figures:
         while killed < deaths and started.poll() is None:
             before = len(rig.events())
             enough = before + unit.random.randint(20, 110)
-            rig.wait_for(lambda: len(rig.events()) > enough or started.poll() is not None, name="some more jobs")  # noqa: B023
+            rig.wait_for(lambda: len(rig.events()) > enough or started.poll() is not None, name="some more jobs")
             victims = rig.pids(unit.random.choice(("worker", "runner")))
             if victims:
                 killed += rig.kill(unit.random.choice(victims))
@@ -202,7 +202,9 @@ def supervisor(unit: Unit) -> Figures:
         for _ in range(cycles):
             first = rig.start("-n", "2")
             known = {process.pid for process in rig.processes()}
-            rig.wait_for(lambda: any(event["ppid"] not in known for event in rig.running()) or _all_ended(rig), name="a job runs")
+            rig.wait_for(
+                lambda: any(event["ppid"] not in known for event in rig.running()) or _all_ended(rig), name="a job runs"
+            )
             time.sleep(unit.random.uniform(0, 0.3))
             rig.kill(first.pid)
             first.wait()

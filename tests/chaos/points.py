@@ -137,7 +137,9 @@ class _Point:
         started = rig.start("--drain", "-n", "2", env=self.env)
         if room == "recover" or name in ("runner_died", "runner_cleared", "take_back"):
             victim = "worker" if room == "recover" else "runner"
-            rig.wait_for(lambda: [e for e in rig.running() if e["job"].startswith(f"{self.prefix}-c")], name="a job runs")
+            rig.wait_for(
+                lambda: [e for e in rig.running() if e["job"].startswith(f"{self.prefix}-c")], name="a job runs"
+            )
             event = rig.running()[-1]
             rig.kill(event["ppid"] if victim == "worker" else event["pid"])
         if room == "recover":

@@ -286,9 +286,7 @@ def _holds(pid: int, directory: str) -> bool:
     """Whether a process has a file of the directory's locks open: whoever lost all other signs still holds one."""
     place = os.path.join(directory, "locks") + os.sep
     try:
-        return any(
-            os.readlink(f"/proc/{pid}/fd/{fd}").startswith(place) for fd in os.listdir(f"/proc/{pid}/fd")
-        )
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith(place) for fd in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
 

@@ -90,7 +90,9 @@ def stopped_gate(unit: Unit) -> Figures:
             if done.returncode != -signal.SIGKILL:
                 raise Violation(f"the submit that stood still ended with {done.returncode}")
             rig.submit(jobs)
-            rig.wait_for(lambda: any(e["event"] == "end" and e["job"] == "late" for e in rig.events()), name="late runs")
+            rig.wait_for(
+                lambda: any(e["event"] == "end" and e["job"] == "late" for e in rig.events()), name="late runs"
+            )
             rig.stop(started)
             started = rig.start("--drain", "-n", "2")
         rig.finish(started, 40)

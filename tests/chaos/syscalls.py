@@ -53,7 +53,9 @@ def syscalls(unit: Unit) -> Figures:
             trace = os.path.join(unit.directory, f"trace-{number}")
             calls, deed = FAULTS[fault]
             if role == "command":
-                calls = calls.replace("pwrite64,write,", "pwrite64,")  # with no room for an error's words, none are said
+                calls = calls.replace(
+                    "pwrite64,write,", "pwrite64,"
+                )  # with no room for an error's words, none are said
             words = [role, trace, "-e", f"trace={calls}", "-e", f"inject={calls}:{deed}:when={n}"]
             env = {"CHAOS_STRACE": json.dumps(words)}
             jobs = _jobs(unit, f"s{number}")

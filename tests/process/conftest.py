@@ -26,7 +26,7 @@ from tests.conftest import wait_until
 
 COOKIE = "OVERSEER_TEST_CREW"
 
-PREAMBLE = '''
+PREAMBLE = """
 import contextlib, json, logging, os, signal, subprocess, sys, threading, time
 import overseer_lite as overseer
 
@@ -61,7 +61,7 @@ def first_held(job):
     if job.attempt == 1:
         await_file("never")
     return job.attempt
-'''
+"""
 
 SCRIPT = """
 import importlib, json, sys
@@ -97,7 +97,9 @@ class Supervised:
 
     def __init__(self, argv, env, cwd, log):
         with open(log, "ab") as stream:
-            self.process = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+            self.process = subprocess.Popen(
+                argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+            )
         self.pid = self.process.pid
 
     def signal(self, signum):
@@ -221,7 +223,11 @@ class Crew:
     def companions(self):
         """Return the companion files of workers that are left beside the store."""
         state = Path(self.store.state_directory)
-        return sorted(str(path.relative_to(state)) for kind in ("workers", "bells", "output", "payloads") for path in (state / kind).iterdir())
+        return sorted(
+            str(path.relative_to(state))
+            for kind in ("workers", "bells", "output", "payloads")
+            for path in (state / kind).iterdir()
+        )
 
     def close(self):
         """End everything; fail if a process or a worker's file is left behind."""

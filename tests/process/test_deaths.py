@@ -103,7 +103,9 @@ def test_the_log_of_a_death_reads_like_the_ancestors(crew):
     crew.wait_for("e")
     text = crew.log()
     for job in "abcde":
-        assert re.search(rf"Found 1 handleable jobs\n.*INFO .*Reserving job r/{job} \({job}\)\n.*Reserved job r/{job}\n", text), job
+        assert re.search(
+            rf"Found 1 handleable jobs\n.*INFO .*Reserving job r/{job} \({job}\)\n.*Reserved job r/{job}\n", text
+        ), job
         assert re.search(rf" INFO .*Job r/{job} exited with status finished", text), job
     assert re.search(r" INFO .*Heartbeat r/b: \d{10}\n", text)
     assert re.search(r" WARNING .*Found 1 jobs with failed heartbeats\n.* WARNING .*Resetting: r/b\n", text)

@@ -139,11 +139,7 @@ def test_a_worker_told_to_stop_by_somebody_else_is_replaced(crew):
 def test_a_context_that_does_not_end_is_cut_short_by_the_second_signal(crew):
     """A runner has its time to leave the context, but not for ever, and not against the operator's word."""
     crew.write_app(
-        "@contextlib.contextmanager\n"
-        "def context():\n"
-        "    yield\n"
-        "    note('leaving')\n"
-        "    await_file('never')\n"
+        "@contextlib.contextmanager\ndef context():\n    yield\n    note('leaving')\n    await_file('never')\n"
     )
     supervisor = crew.start(1)
     crew.wait_ready(1)

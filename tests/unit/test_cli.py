@@ -183,10 +183,10 @@ def test_the_variable_shows_the_traceback_of_a_fault(cli, monkeypatch):
 
 def test_an_error_s_line_cannot_forge_another(cli, chain):
     """Whatever the words of an error hold, it is one line without control characters."""
-    ended = cli(["show", "x\n\x1b[31mred\u202e"])
+    ended = cli(["status", "--db", "x\n\x1b[31mred\u202e"])
 
     assert ended.err.count("\n") == 1
-    assert "\\n\\x1b[31mred\\u202e" in ended.err
+    assert "/x\\n\\x1b[31mred\\u202e. " in ended.err
 
 
 def test_an_interrupt_ends_with_130(cli, chain, monkeypatch):
@@ -428,6 +428,13 @@ def test_a_misspelt_id_gets_a_suggestion(cli, store):
         )
 
 
+def test_a_misspelt_name_gets_a_suggestion_where_ids_are_long(cli, store):
+    """Those of generated runs resemble nothing that is typed."""
+    store.transact_graph(job_graph({"summary": []}, id="20261124-040257-7f60bf70"))
+
+    assert "Did you mean 'summary'?" in cli("show sumary").err
+
+
 def test_show_result_prints_the_result_alone(cli, chain):
     """For a pipe; a job that is not finished has none, which is no empty answer."""
     finish(chain, "r/a", {"rows": [1, "ü"]})
@@ -473,8 +480,9 @@ def test_follow_ends_when_the_job_has_ended(cli, chain):
 
 @pytest.fixture
 def working(chain):
-    """Return a worker that is in the middle of r/a, having written a line, as its own file tells it."""
+    """Return the second attempt of r/a, which a worker is in the middle of, as its own file tells it."""
     register(chain, "w", types=("a",))
+    fail(chain, "r/a", delay_s=0.0)
     attempt = chain.reserve_job("w", "r/a")
     ((key, number),) = chain.held_keys("w")
     now = chain.clock.read()
@@ -501,13 +509,15 @@ def test_status_says_what_a_runner_is_on(cli, working):
     """The worker's file knows which of the jobs it holds its runner is on, since when, and how far."""
     assert [worker["job"] for worker in cli("status --json").json["workers"]] == ["r/a"]
     assert cli("status").out.splitlines()[-1].split()[:8] == [
-        "w", str(os.getpid()), "r/a", "1", "3.0", "s", "40%", "loading",
+        "w", str(os.getpid()), "r/a", "2", "3.0", "s", "40%", "loading",
     ]  # fmt: skip
 
 
 def test_workers_tells_who_lives(cli, chain, working):
     """The kernel's word, not the age of a beat."""
-    record = WorkerRecord("gone", 1, identity=Identity("b", "", 1, 1).to_text(), types=("a", "b"), app="p.py")
+    record = WorkerRecord(
+        "gone", 1, identity=Identity.mine()._replace(start_time=1).to_text(), types=("a", "b"), app="p.py"
+    )
     chain.register(record)
 
     rows = cli("workers").out.splitlines()[1:]
@@ -567,7 +577,7 @@ def test_why_says_that_all_workers_are_busy(cli, store):
 
 def test_why_tells_how_far_a_running_job_is(cli, working):
     """Attempt, worker, time, progress."""
-    assert why(cli, "r/a") == "it runs: attempt 1 on worker w for 3.0 s, at 40% loading"
+    assert why(cli, "r/a") == "it runs: attempt 2 on worker w for 3.0 s, at 40% loading"
 
 
 def test_why_of_an_ended_job_says_how(cli, chain):
@@ -822,12 +832,14 @@ def test_watch_tells_each_attempt_of_a_job(chain):
     """A failure with a retry to come says when; two attempts between two looks are two events."""
     watch = Watch(chain, "r")
     fail(chain, "r/a", delay_s=0.0)
+    assert [event.detail for event in told(watch)] == ["attempt 1, ValueError: boom, to be run again"]
+    fail(chain, "r/a", delay_s=0.0)
     finish(chain, "r/a")
     fail(chain, "r/b", delay_s=30.0)
 
     assert told(watch) == [
-        Event("failed", "r/a", "attempt 1, ValueError: boom", bad=True),
-        Event("finished", "r/a", "attempt 2"),
+        Event("failed", "r/a", "attempt 2, ValueError: boom", bad=True),
+        Event("finished", "r/a", "attempt 3"),
         Event("failed", "r/b", "attempt 1, ValueError: boom, again in 30 s", bad=True),
     ]
 
@@ -844,24 +856,30 @@ def test_watch_tells_that_jobs_were_given_up(chain):
 
 
 def test_watch_does_not_tell_what_was_there_before(chain):
-    """A run that is continued begins with what is new."""
+    """A run that is continued begins with what is new, also for a job that has had attempts before."""
     fail(chain, "r/a", delay_s=0.0)
-    chain.reserve_job("w", "r/a")
-
-    assert told(Watch(chain, "r")) == []
-
-
-def test_watch_of_a_large_run_tells_counts_and_failures_only(chain, monkeypatch):
-    """Listing a million jobs ten times a second would be more work than running them."""
-    monkeypatch.setattr("overseer_lite.cli.watch.LISTED_UP_TO", 2)
+    attempt = chain.reserve_job("w", "r/a")
     watch = Watch(chain, "r")
-    finish(chain, "r/a")
     assert told(watch) == []
-    fail(chain, "r/b")
+    chain.finish_job(attempt)
 
-    assert told(watch) == [Event("failed", "r/b", "ValueError: boom", bad=True)]
+    assert told(watch) == [Event("finished", "r/a", "attempt 2")]
+
+
+def test_watch_of_a_large_run_tells_counts_and_failures_only(store, monkeypatch):
+    """Listing a million jobs ten times a second would be more work than running them; each failure is told once."""
+    monkeypatch.setattr("overseer_lite.cli.watch.LISTED_UP_TO", 2)
+    store.transact_graph(job_graph({"a": [], "b": [], "c": [], "d": []}, id="r"))
+    fail(store, "r/a")
+    watch = Watch(store, "r")
+    finish(store, "r/b")
     assert told(watch) == []
-    assert (watch.counts.finished, watch.counts.failed, watch.counts.stuck) == (1, 1, 1)
+
+    for name in "cd":
+        fail(store, f"r/{name}")
+        assert told(watch) == [Event("failed", f"r/{name}", "ValueError: boom", bad=True)]
+    assert told(watch) == []
+    assert (watch.counts.finished, watch.counts.failed) == (1, 3)
 
 
 def test_watch_does_not_look_all_the_time(chain):

@@ -331,7 +331,9 @@ def test_a_failed_beat_leaves_no_later_commit_unsynced(store, failing):
 def test_a_beat_that_met_a_stranger_s_lock_leaves_no_later_commit_unsynced(store, path):
     """The same, where it did not even begin."""
     store.database.timeout_s = 0.01
-    script = OUTSIDE.replace("print(", "print(connection.execute('BEGIN IMMEDIATE').fetchall(), flush=True); input(); (")
+    script = OUTSIDE.replace(
+        "print(", "print(connection.execute('BEGIN IMMEDIATE').fetchall(), flush=True); input(); ("
+    )
     other = subprocess.Popen([sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with other:
         other.stdout.readline()
@@ -389,7 +391,9 @@ def test_a_job_whose_failure_is_no_utf8_is_settled(store):
     submit(store, jobs=1)
     held = store.exchange("w", [], 1, ["t"]).jobs[0].attempt
     failure = Failure("error", "no such file: \udcff\0")
-    store.exchange("w", [Settlement(held, Outcome.FAILED, failure=failure, evidence=Evidence(output="a\0b\ud800"))], 0, [])
+    store.exchange(
+        "w", [Settlement(held, Outcome.FAILED, failure=failure, evidence=Evidence(output="a\0b\ud800"))], 0, []
+    )
 
     (record,) = store.attempts("r/j0")
     assert (record.failure, record.output) == (failure, "a\ufffdb\\ud800")
@@ -678,7 +682,10 @@ def test_the_tables_refuse_a_row_that_cannot_be(store, statement):
     submit(store)
     before = store.jobs()
 
-    with pytest.raises(UnusableStoreError, match="a rule of its tables would be broken"), store.database.write("act") as db:
+    with (
+        pytest.raises(UnusableStoreError, match="a rule of its tables would be broken"),
+        store.database.write("act") as db,
+    ):
         db.open().execute(statement)
     assert store.jobs() == before
 
@@ -796,7 +803,7 @@ def test_a_filesystem_that_corrupts_in_silence_is_refused_by_its_name(tmp_path, 
 
 
 def test_where_the_kernel_does_not_say_any_filesystem_will_do(tmp_path):
-    """macOS has no such table."""
+    """MacOS has no such table."""
     assert files.filesystem_of("/", str(tmp_path / "nothing")) is None
 
 
@@ -878,7 +885,9 @@ def test_a_migration_that_fails_changes_nothing(older):
             create.migrate(older, migrations={0: "ALTER TABLE jobs ADD COLUMN colour TEXT; SELECT nonsense"})
         assert os.path.exists(older + copy)
 
-    assert outside(older, "PRAGMA user_version", "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'colour'") == [
+    assert outside(
+        older, "PRAGMA user_version", "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'colour'"
+    ) == [
         [[0]],
         [[0]],
     ]
@@ -915,7 +924,12 @@ def test_a_backup_is_the_store_without_those_at_work(store, tmp_path):
         assert copy.job_info(first.job_id) == store.job_info(first.job_id)
         assert copy.attempts(first.job_id) == store.attempts(first.job_id)
         unstarted = copy.job_info(second.job_id)
-        assert (unstarted.status, unstarted.attempt, unstarted.worker, unstarted.request) == ("unstarted", 1, None, None)
+        assert (unstarted.status, unstarted.attempt, unstarted.worker, unstarted.request) == (
+            "unstarted",
+            1,
+            None,
+            None,
+        )
         assert copy.attempts(second.job_id) == []
         again = copy.exchange("v", [], 1, ["t"]).jobs[0].attempt
         assert again == Attempt(second.job_id, 2, "v")
@@ -1043,7 +1057,8 @@ def built_texts(tree):
         parts = node.values if isinstance(node, ast.JoinedStr) else [node.left] if isinstance(node, ast.BinOp) else []
         for part in parts[:1]:
             if isinstance(part, ast.Constant) and re.match(
-                r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|DROP|WITH|BEGIN|ATTACH|VACUUM)\b\s+\S", str(part.value)
+                r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|ALTER|DROP|WITH|BEGIN|ATTACH|VACUUM)\b\s+\S",
+                str(part.value),
             ):
                 yield node.lineno, ast.unparse(node)
 
@@ -1071,10 +1086,10 @@ def test_each_named_statement_is_one_statement_without_quoted_values():
 
 def test_the_marks_of_a_new_store_are_those_that_are_looked_for():
     """Written out in one place as SQL, in the other as numbers."""
-    assert create._MARKS == (
+    assert (
         f"PRAGMA application_id = {connection.APPLICATION_ID}",
         f"PRAGMA user_version = {connection.SCHEMA_VERSION}",
-    )
+    ) == create._MARKS
 
 
 def test_nothing_but_the_engine_opens_the_file():

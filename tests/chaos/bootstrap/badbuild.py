@@ -20,9 +20,7 @@ def no_fence():
     assert fence in statement
     _overwrite_history(connection)
     connection.SQL["finish"] = statement.replace(fence, "WHERE id = ?1 AND status = 1 AND ?2 > 0 AND ?3 > 0")
-    settle.is_plain = lambda settlement, worker: (
-        settlement.outcome is settle.Outcome.FINISHED and not settlement.added
-    )
+    settle.is_plain = lambda settlement, worker: settlement.outcome is settle.Outcome.FINISHED and not settlement.added
 
 
 def settle_without_guard():
