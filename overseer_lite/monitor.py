@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite import failpoints
-from overseer_lite.job import Attempt, Evidence, Failure, Outcome
+from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Status
 from overseer_lite.liveness import tree as trees
 from overseer_lite.liveness.identity import Identity, Life, look, read_stat, send_signal
 from overseer_lite.liveness.workerfile import BEGUN, ENDED, Slot, Snapshot, TakenLock, WorkerFile, WorkerFileError, take
@@ -253,9 +253,11 @@ class Monitor:
             verdicts = self._verdicts(worker, self._last_steps(worker, identity))
             if verdicts:
                 log.warning("Found %d jobs with failed heartbeats", len(verdicts))
+                log.warning("Resetting: %s", ", ".join(attempt.job_id for attempt in verdicts))
             put_back = self._store.recover(worker, verdicts)
             for attempt, status in put_back:
-                log.warning("Resetting: %s%s", attempt.job_id, "" if status == "unstarted" else f" ({status})")
+                if status is not Status.UNSTARTED:
+                    log.warning("Job %s is %s", attempt.job_id, status)
             self._remove_leftovers(worker)
             if lock is not None:
                 lock.unlink()

@@ -7,6 +7,7 @@ daemon hold it on, since they share the open file. Whoever does not get it has s
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -153,7 +154,8 @@ def _daemon(attempt, then):
         if os.fork() == 0:
             then()
         os._exit(0)
-    os.waitpid(child, 0)
+    with contextlib.suppress(ChildProcessError):  # another evil handler may have this runner ignore SIGCHLD
+        os.waitpid(child, 0)
 
 
 def fork_and_finish(job, attempt):

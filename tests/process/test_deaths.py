@@ -101,7 +101,9 @@ def test_the_log_of_a_death_reads_like_the_ancestors(crew):
     crew.wait_log("Heartbeat r/b: ")
     kill(parent(first.pid))
     crew.wait_for("e")
-    text = crew.log()
+    # Line by line as each process wrote them: those of two processes may come between one another.
+    lines = crew.log().splitlines(keepends=True)
+    text = "".join(sorted(lines, key=lambda line: line.split()[3]))
     for job in "abcde":
         assert re.search(
             rf"Found 1 handleable jobs\n.*INFO .*Reserving job r/{job} \({job}\)\n.*Reserved job r/{job}\n", text
@@ -109,6 +111,7 @@ def test_the_log_of_a_death_reads_like_the_ancestors(crew):
         assert re.search(rf" INFO .*Job r/{job} exited with status finished", text), job
     assert re.search(r" INFO .*Heartbeat r/b: \d{10}\n", text)
     assert re.search(r" WARNING .*Found 1 jobs with failed heartbeats\n.* WARNING .*Resetting: r/b\n", text)
+    text = "".join(lines)
     assert text.index("Resetting: r/b") < text.rindex("Reserving job r/b (b)")
 
 

@@ -566,6 +566,16 @@ def test_why_says_that_nobody_can_take_a_ready_job(cli, chain):
     assert why(cli, "r/a") == "ready, but every worker that handles 'a' works on another run alone (s)"
 
 
+def test_why_does_not_count_on_the_dead(cli, chain):
+    """A dead worker that is still registered takes nothing, and what it was on waits for its reset."""
+    gone = Identity.mine()._replace(start_time=1).to_text()
+    chain.register(WorkerRecord("gone", os.getpid(), identity=gone, types=("a",)))
+    assert why(cli, "r/a") == "ready, but there is no live worker; `overseer-lite worker` starts some"
+    chain.reserve_job("gone", "r/a")
+
+    assert why(cli, "r/a") == "attempt 1 was on worker gone, which is dead; a supervisor's monitor resets it"
+
+
 def test_why_says_that_all_workers_are_busy(cli, store):
     """And how many ready jobs are before it."""
     store.transact_graph(Graph.of([*(Graph().add("t", name=name) for name in "abc")], id="r"))

@@ -86,7 +86,7 @@ def child():
         process.kill()
         process.stdin.close()
         process.stdout.close()
-        process.wait()
+        process.wait(20)
 
 
 @pytest.fixture
