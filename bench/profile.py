@@ -42,7 +42,7 @@ def run(options: Options) -> Report:
                 series,
             )
         )
-    tables += [functions(options, jobs // 3, role) for role in ("worker", "runner")]
+    tables += [functions(options, jobs, role) for role in ("worker", "runner")]
     return Report(
         "profile", "as said in each title; the interpreter's own profile at normal.", tables, (), found, plots
     )

@@ -20,87 +20,46 @@ PEERS = {
     "rq": (1_000, 0),
 }
 WAL_LIMIT_MIB = 64
+SAID = (
+    "Per second: from the first reservation to the last end, 4 workers with their runners. WAL: the log's largest size. "
+    "CPU: microseconds a job, of all processes together."
+)
 
 
 def run(options: Options) -> Report:
-    """Measure each at both durabilities."""
-    jobs, echoes = options.scale(100_000, 8_000), options.scale(50_000, 5_000)
-    here = {peer: sizes[options.quick] for peer, sizes in PEERS.items() if sizes[options.quick] and _is_here(peer)}
-    tables, reach, figures, plots = [], [], {}, []
+    """Measure ours beside raw SQLite, then ours beside the peers; each at both durabilities."""
+    tables: list[Table] = []
+    reach: list[Reach] = []
+    figures: dict[str, Any] = {}
+    plots: list[Plot] = []
     for durability in ("normal", "full"):
-        variants: dict[str, Any] = {
-            "raw": lambda d=durability: raw(options, d),
-            "noop": lambda d=durability: ours(options, "noop", jobs, d, "WARNING"),
-            "echo": lambda d=durability: ours(options, "echo", echoes, d, "WARNING"),
-            **{
-                peer: lambda p=peer, n=number, d=durability: peer_rate(options, p, n, d)
-                for peer, number in here.items()
-            },
-        }
-        if durability == "full" and not options.quick:
-            variants["logged"] = lambda: ours(options, "noop", jobs // 2, "full", "INFO")
-        found = measure.side_by_side(variants, options.rounds)
-        rates = {name: [each["rate"] for each in results] for name, results in found.items()}
-        figures[durability] = found
-        twice = {peer: sum(each["twice"] for each in found[peer]) for peer in here}
-        best = max((p for p in here if not twice[p]), key=lambda peer: measure.median(rates[peer]), default=None)
-        labels = {
-            "raw": f"raw SQLite: one-row write transactions, one process, {TABLE_ROWS:,} rows",
-            "noop": f"overseer_lite, {jobs:,} no-op jobs",
-            "echo": f"overseer_lite, {echoes:,} jobs with args and a result, kept",
-            "logged": f"overseer_lite, {jobs // 2:,} no-op jobs, workers log each (INFO) to a file",
-            **{peer: f"{peer} {measure.installed(peer)}, {number:,} jobs" for peer, number in here.items()},
-        }
-        rows = [_row(labels[name], found[name], rates[name], rates, best) for name in variants]
-        notes = [
-            (
-                "WAL: the log's largest size. jobs/s: from the first reservation to the last end. CPU: microseconds a job, "
-                "of all processes together."
-            ),
-        ]
-        notes += [
-            f"{peer} handed {count} jobs out twice, to two processes: no queue for several, and not compared with."
-            for peer, count in twice.items()
-            if count
-        ]
-        tables.append(
-            Table(
-                f"No-op jobs, 4 workers with their runners, durability {durability}",
-                (
-                    "what",
-                    "jobs/s",
-                    "least .. most",
-                    "to raw",
-                    f"to {best}" if best else "to peers",
-                    "WAL MiB",
-                    "CPU us",
-                ),
-                rows,
-                notes,
-            )
-        )
+        labels, found = _beside_raw(options, durability)
+        figures[f"raw, {durability}"] = found
+        rates = _rates(found)
+        tables.append(_table(f"Beside raw SQLite, durability {durability}", labels, found, "raw", []))
         least, goal = {"normal": (0.7, 1.0), "full": (2.0, 4.0)}[durability]
-        reach.append(
-            Reach(
-                f"no-op jobs to raw SQLite, durability {durability}",
-                measure.ratio(rates["noop"], rates["raw"]),
-                least=least,
-                goal=goal,
-            )
-        )
+        asked = f"no-op jobs to raw SQLite, durability {durability}"
+        reach.append(Reach(asked, measure.ratio(rates["noop"], rates["raw"]), least=least, goal=goal))
+        wal = max(each["wal_bytes"] for each in found["noop"]) / 2**20
+        reach.append(Reach(f"the log's largest size, durability {durability}", wal, "MiB", most=WAL_LIMIT_MIB))
+        bars = {labels[name]: measure.median(rates[name]) for name in found}
+
+        labels, found = _beside_peers(options, durability)
+        figures[f"peers, {durability}"] = found
+        rates = _rates(found)
+        best, notes = _fastest(found)
+        tables.append(_table(f"Beside peers, 4 processes each, durability {durability}", labels, found, best, notes))
         if best:
             asked = f"with args and results, to the fastest durable peer ({best}), durability {durability}"
             reach.append(Reach(asked, measure.ratio(rates["echo"], rates[best]), least=3.0, goal=5.0))
-        wal = max(each["wal_bytes"] for name in ("noop", "echo") for each in found[name]) / 2**20
-        reach.append(Reach(f"the log's largest size, durability {durability}", wal, "MiB", most=WAL_LIMIT_MIB))
-        plots.append(
-            Plot(f"throughput-{durability}", f"Jobs per second, 4 worker processes, durability {durability}", "bars", "jobs/s (raw: transactions/s)", "",
-                 {labels[name].partition(",")[0] if name not in ("noop", "echo", "logged") else labels[name]: measure.median(rates[name]) for name in variants})
-        )  # fmt: skip
+        bars |= {labels[name]: measure.median(rates[name]) for name in found}
+        title = f"Jobs per second (raw: transactions), 4 worker processes, durability {durability}"
+        plots.append(Plot(f"throughput-{durability}", title, "bars", "per second", "", bars))
     return Report(
         "throughput",
         "each table at one setting, peers and raw at the same: normal is synchronous=NORMAL, full synchronous=FULL; WAL "
-        "and autocheckpoint 1000 everywhere (dbos keeps its rollback journal). Ours at full leaves only beats unsynced.",
+        "and autocheckpoint 1000 everywhere. dbos keeps its rollback journal; PostgreSQL: synchronous_commit off, on; "
+        "Redis: its log synced each second, always. Ours at full leaves only beats unsynced.",
         tables,
         reach,
         figures,
@@ -108,24 +67,76 @@ def run(options: Options) -> Report:
     )
 
 
+def _beside_raw(options: Options, durability: str) -> tuple[dict[str, str], dict[str, list[Any]]]:
+    jobs = options.scale(100_000, 8_000)
+    labels = {
+        "raw": f"raw: one-row write transactions, one process, {TABLE_ROWS:,} rows",
+        "noop": f"overseer_lite, {jobs:,} no-op jobs",
+        "logged": f"overseer_lite, {jobs // 2:,} no-op jobs, workers log each (INFO)",
+    }
+    variants = {
+        "raw": lambda: raw(options, durability),
+        "noop": lambda: ours(options, "noop", jobs, durability, "WARNING"),
+        "logged": lambda: ours(options, "noop", jobs // 2, durability, "INFO"),
+    }
+    if options.quick:
+        del variants["logged"]
+    return labels, measure.side_by_side(variants, 1 if options.quick else 5)
+
+
+def _beside_peers(options: Options, durability: str) -> tuple[dict[str, str], dict[str, list[Any]]]:
+    jobs = options.scale(50_000, 5_000)
+    here = {peer: sizes[options.quick] for peer, sizes in PEERS.items() if sizes[options.quick] and _is_here(peer)}
+    labels = {
+        "echo": f"overseer_lite, {jobs:,} jobs with args and a result, kept",
+        **{peer: f"{peer} {measure.installed(peer)}, {number:,} jobs" for peer, number in here.items()},
+    }
+    variants: dict[str, Any] = {"echo": lambda: ours(options, "echo", jobs, durability, "WARNING")}
+    for peer, number in here.items():
+        variants[peer] = lambda peer=peer, number=number: peer_rate(options, peer, number, durability)
+    return labels, measure.side_by_side(variants, options.rounds)
+
+
 def _is_here(peer: str) -> bool:
     return servers.here(peer) if peer in ("procrastinate", "rq") else measure.installed(peer) is not None
 
 
-def _row(
-    label: str, found: list[Any], rates: list[float], all_rates: dict[str, list[float]], best: str | None
-) -> list[str]:
-    wal = [each["wal_bytes"] for each in found if "wal_bytes" in each]
-    cpu = [each["cpu_us"] for each in found if "cpu_us" in each]
-    return [
-        label,
-        measure.number(measure.median(rates)),
-        measure.spread(rates),
-        measure.number(measure.ratio(rates, all_rates["raw"])),
-        measure.number(measure.ratio(rates, all_rates[best])) if best else "-",
-        f"{max(wal) / 2**20:.1f}" if wal else "-",
-        f"{measure.median(cpu):.0f}" if cpu else "-",
+def _rates(found: dict[str, list[Any]]) -> dict[str, list[float]]:
+    return {name: [each["rate"] for each in results] for name, results in found.items()}
+
+
+def _fastest(found: dict[str, list[Any]]) -> tuple[str | None, list[str]]:
+    """Return the fastest peer that gave every job to one process alone, and what is to be said of the others."""
+    twice = {peer: sum(each["twice"] for each in results) for peer, results in found.items() if peer != "echo"}
+    rates = _rates(found)
+    best = max((peer for peer in twice if not twice[peer]), key=lambda peer: measure.median(rates[peer]), default=None)
+    return best, [
+        f"{peer} handed {count:,} jobs out twice, to two processes: no queue for several, and not compared with."
+        for peer, count in twice.items()
+        if count
     ]
+
+
+def _table(
+    title: str, labels: dict[str, str], found: dict[str, list[Any]], base: str | None, notes: list[str]
+) -> Table:
+    rates = _rates(found)
+    rows = []
+    for name, results in found.items():
+        wal = [each["wal_bytes"] for each in results if "wal_bytes" in each]
+        cpu = [each["cpu_us"] for each in results if "cpu_us" in each]
+        rows.append(
+            [
+                labels[name],
+                measure.number(measure.median(rates[name])),
+                measure.spread(rates[name]),
+                measure.number(measure.ratio(rates[name], rates[base])) if base else "-",
+                f"{max(wal) / 2**20:.1f}" if wal else "-",
+                f"{measure.median(cpu):.0f}" if cpu else "-",
+            ]
+        )
+    columns = ("what", "per second", "least .. most", f"to {base}" if base else "-", "WAL MiB", "CPU us")
+    return Table(title, columns, rows, [SAID, *notes])
 
 
 def ours(options: Options, kind: str, jobs: int, durability: str, log_level: str) -> dict[str, float]:

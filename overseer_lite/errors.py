@@ -24,6 +24,15 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word, islice(alike, 5000), n=1)), None)
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value as a message shows it: its repr on one line, cut; its type where it has no repr to show."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 - a repr may be somebody else's code, or have no end
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 class OverseerError(Exception):
     """The root of everything this package raises on purpose; control flow of handlers aside (see `handler`)."""
 

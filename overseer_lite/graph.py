@@ -22,6 +22,7 @@ from overseer_lite.errors import (
     MissingHandlerError,
     UnknownDependencyError,
     nearest,
+    shown,
 )
 from overseer_lite.job import MAX_ID_CHARS, Job, Stored, check_label, encode_args, type_of
 
@@ -73,7 +74,7 @@ class Graph:
 
     def __init__(self, args: Mapping[str, Any] | None = None, *, id: str | None = None) -> None:
         if id is not None:
-            check_label(f"of run {id!r}", "run id", id)
+            check_label(f"of run {shown(id)}", "run id", id)
         self.id: str = id if id is not None else generate_run_id()
         self.generated_id = id is None
         self.args_json: str | None = encode_args(f"(all of run {self.id})", args)
@@ -347,12 +348,12 @@ def _dependency_types(type: str, dependencies: object) -> list[str]:
     if isinstance(dependencies, str) or not isinstance(dependencies, list | tuple | set | frozenset):
         raise InvalidJobError(
             str(type)[:80],
-            f"its dependencies are {dependencies!r:.80}, not a list",
+            f"its dependencies are {shown(dependencies)}, not a list",
             "give a list of types, even for one",
         )
     for name in dependencies:
         if not isinstance(name, str):
-            raise InvalidJobError(str(type)[:80], f"dependency {name!r:.80} is no type", "give types as strings")
+            raise InvalidJobError(str(type)[:80], f"dependency {shown(name)} is no type", "give types as strings")
     # The order of a set differs from process to process; the stored order must not.
     return sorted(dependencies) if isinstance(dependencies, set | frozenset) else list(dependencies)
 
@@ -531,7 +532,7 @@ def _item_of_job(job: Job) -> str:
 
 def _job_of_item(item: object) -> Job:
     if not isinstance(item, dict) or not isinstance(item.get("dependencies", []), list):
-        _refuse_text(f"{item!r:.80} is no job")
+        _refuse_text(f"{shown(item)} is no job")
     dependencies: list[Any] = []
     for dependency in item.get("dependencies", []):
         if isinstance(dependency, dict) and isinstance(dependency.get("stored"), str):
@@ -539,7 +540,7 @@ def _job_of_item(item: object) -> Job:
         elif isinstance(dependency, dict) and isinstance(dependency.get("name"), str):
             dependencies.append(dependency["name"])
         else:
-            _refuse_text(f"{dependency!r:.80} is no dependency")
+            _refuse_text(f"{shown(dependency)} is no dependency")
     return Job(
         item.get("type", ""),
         name=item.get("name"),

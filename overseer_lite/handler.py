@@ -20,6 +20,7 @@ from overseer_lite.errors import (
     NotJsonError,
     UnknownDependencyError,
     nearest,
+    shown,
 )
 from overseer_lite.job import (
     MAX_DELAY_S,
@@ -185,7 +186,7 @@ def _seconds(name: str, option: str, value: object) -> float:
 
 
 def _refuse(name: str, option: str, value: object, expected: str) -> NoReturn:
-    raise InvalidInputError(f"Handler {name!r}: {option} is {value!r:.80}. Give {expected}.")
+    raise InvalidInputError(f"Handler {name!r}: {option} is {shown(value)}. Give {expected}.")
 
 
 def retry_delays(handler: Handler) -> list[float]:
@@ -240,11 +241,11 @@ class Handlers(dict[str, Handler]):
     def _enter(self, function: Stage, given: str | None, options: Mapping[str, Any]) -> None:
         if not callable(function):
             raise InvalidInputError(
-                f"{function!r:.80} is no function. Write @handlers or @handlers(option=...) over one."
+                f"{shown(function)} is no function. Write @handlers or @handlers(option=...) over one."
             )
         kind = given if given is not None else getattr(function, "__name__", None)
         if kind is None:
-            raise InvalidInputError(f"{function!r:.80} has no name to serve as type. Write @handlers(type=...).")
+            raise InvalidInputError(f"{shown(function)} has no name to serve as type. Write @handlers(type=...).")
         _check_type(kind)
         if kind in self:
             raise InvalidInputError(
@@ -263,7 +264,7 @@ def _check_type(value: object) -> None:
     try:
         check_label("handler", "type", value)
     except InvalidJobError as error:
-        raise InvalidInputError(f"Handler type {value!r:.80}: {error.problem}; {error.remedy}.") from None
+        raise InvalidInputError(f"Handler type {shown(value)}: {error.problem}; {error.remedy}.") from None
 
 
 def as_handlers(value: object) -> dict[str, Handler]:
@@ -300,7 +301,7 @@ def _as_handler(item: object, kind: str | None = None) -> Handler:
                 near = nearest(stage, STAGES) if isinstance(stage, str) else None
                 hint = f" Did you mean {near!r}?" if near else ""
                 raise InvalidInputError(
-                    f"The handler{of} has a stage {stage!r:.80}.{hint} There are {', '.join(STAGES)}; "
+                    f"The handler{of} has a stage {shown(stage)}.{hint} There are {', '.join(STAGES)}; "
                     "options take a Handler."
                 )
         return Handler(**item)
@@ -337,13 +338,13 @@ def harness(handler: Handler | Stage | Mapping[str, Stage], wrapper: Wrapper, st
     if stage not in STAGES:
         near = nearest(stage, STAGES) if isinstance(stage, str) else None
         hint = f" Did you mean {near!r}?" if near else ""
-        raise InvalidInputError(f"There is no stage {stage!r:.80} to harness.{hint} There are {', '.join(STAGES)}.")
+        raise InvalidInputError(f"There is no stage {shown(stage)} to harness.{hint} There are {', '.join(STAGES)}.")
     old = _as_handler(handler)
     stages: dict[str, Any] = {name: getattr(old, name) for name in STAGES}
     wrapped = wrapper(stages[stage] or (_same_result if stage == "post_process" else _same_job))
     if not callable(wrapped):
         raise InvalidInputError(
-            f"The wrapper of {stage} returned {wrapped!r:.80}. Return the function that takes its place."
+            f"The wrapper of {stage} returned {shown(wrapped)}. Return the function that takes its place."
         )
     stages[stage] = wrapped
     new = Handler(**stages, timeout=old.timeout, limit=old.limit, no_retry=old.no_retry)
@@ -508,9 +509,9 @@ class RunningJob:
             InvalidInputError: The fraction is no number from 0 to 1, or the step no text.
         """
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-            raise InvalidInputError(f"Progress {fraction!r:.80} of job {self.id!r}: give a number from 0 to 1.")
+            raise InvalidInputError(f"Progress {shown(fraction)} of job {self.id!r}: give a number from 0 to 1.")
         if step is not None and not isinstance(step, str):
-            raise InvalidInputError(f"Progress step {step!r:.80} of job {self.id!r}: give text.")
+            raise InvalidInputError(f"Progress step {shown(step)} of job {self.id!r}: give text.")
         if self._progress is not None:
             self._progress(float(fraction), step)
 
@@ -572,7 +573,7 @@ class RunningJob:
         inside = os.path.normpath(name) if isinstance(name, str) and name else ".."
         if os.path.isabs(inside) or inside.split(os.sep)[0] in {"..", "."} or "\0" in inside:
             raise InvalidInputError(
-                f"Path {name!r:.80} of job {self.id!r}: give the name of a file within its directory."
+                f"Path {shown(name)} of job {self.id!r}: give the name of a file within its directory."
             )
         if self._directory is None:
             raise InvalidInputError(
@@ -745,7 +746,7 @@ def _class_name(error: BaseException) -> str:
 def _line(error: BaseException) -> str:
     """Return an exception's message as one line that is never blank."""
     if isinstance(error, SystemExit):
-        return _clean(f"the handler called sys.exit({error.code!r:.80}); only its attempt ended")
+        return _clean(f"the handler called sys.exit({shown(error.code)}); only its attempt ended")
     if isinstance(error, KeyboardInterrupt):
         return "the handler raised KeyboardInterrupt; only its attempt ended"
     try:

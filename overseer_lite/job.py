@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from overseer_lite.errors import IllegalTransitionError, InvalidJobError, NotJsonError
+from overseer_lite.errors import IllegalTransitionError, InvalidJobError, NotJsonError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +138,7 @@ class Job:
         detached: bool = False,
     ) -> None:
         label = id or name or type
-        label = label if isinstance(label, str) else repr(label)
+        label = label if isinstance(label, str) else shown(label)
         check_label(label, "type", type)
         if name is not None:
             check_label(label, "name", name)
@@ -148,10 +148,10 @@ class Job:
             raise InvalidJobError(label, "its dependencies are not a list", "give a list, even for one dependency")
         if type_of(priority) is not int or abs(priority) > MAX_PRIORITY:
             raise InvalidJobError(
-                label, f"priority {priority!r} is no 32-bit whole number", "give one, higher runs first"
+                label, f"priority {shown(priority)} is no 32-bit whole number", "give one, higher runs first"
             )
         if type_of(delay_s) not in (int, float) or not 0 <= delay_s <= MAX_DELAY_S:
-            raise InvalidJobError(label, f"delay {delay_s!r} is no number of seconds up to ten years", "give one")
+            raise InvalidJobError(label, f"delay {shown(delay_s)} is no number of seconds up to ten years", "give one")
         self.type = type
         self.name = name if name is not None else type
         self.id = id
@@ -161,7 +161,9 @@ class Job:
         for dependency in self.dependencies:
             if not isinstance(dependency, Job | str | Stored):
                 raise InvalidJobError(
-                    label, f"dependency {dependency!r} is neither a job nor a name", "give a job, a name, or stored(id)"
+                    label,
+                    f"dependency {shown(dependency)} is neither a job nor a name",
+                    "give a job, a name, or stored(id)",
                 )
         self.priority = priority
         self.delay_s = float(delay_s)
@@ -240,7 +242,7 @@ def _check_json(value: Any, what: str, depth: int) -> None:
             raise NotJsonError(what, f"more than {MAX_JSON_DEPTH} levels deep")
         for key, item in value.items():
             if not isinstance(key, str):
-                raise NotJsonError(what, f"key {key!r} is {type(key).__name__}, not text")
+                raise NotJsonError(what, f"key {shown(key)} is {type(key).__name__}, not text")
             _check_json(key, what, depth)
             _check_json(item, what, depth + 1)
     elif kind is list or kind is tuple:

@@ -31,6 +31,7 @@ from overseer_lite.liveness.workerfile import WorkerFile
 from overseer_lite.runner.app import App, load_app, newest_source
 from overseer_lite.runner.protocol import (
     CONTROL_FD,
+    EXIT_CHANNEL,
     STEPS_FD,
     TOKEN,
     TOKENS_FD,
@@ -253,6 +254,8 @@ def serve(config: dict[str, Any]) -> None:
         _say_trouble(control, str(error), True)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.errno == errno.EBADF:
+            sys.exit(EXIT_CHANNEL)  # a handler has closed what leads to the worker
         if error.errno not in (errno.EPIPE, errno.ECONNRESET):
             raise
         sys.exit(0)  # the worker is gone

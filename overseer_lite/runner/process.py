@@ -20,6 +20,7 @@ from overseer_lite.liveness.spawn import Child, Exit, spawn
 from overseer_lite.liveness.tree import COOKIE_VARIABLE, Cleared, Tree, children, clear
 from overseer_lite.runner.protocol import (
     CONTROL_FD,
+    EXIT_CHANNEL,
     STEPS_FD,
     TOKEN,
     TOKENS_FD,
@@ -323,7 +324,9 @@ class ProcessRunner:
         handed_back = self.take_back()
         if not cleared.done:
             return Dead(ended, handed_back, Exit(None, None), cleared)
-        self._buried = Dead(ended, handed_back, self.child.reap(), cleared, self._misdeed(closed))
+        how = self.child.reap()
+        misdeed = self._misdeed(closed or how.code == EXIT_CHANNEL)
+        self._buried = Dead(ended, handed_back, how, cleared, misdeed)
         return self._buried
 
     def _is_exiting(self) -> bool:
@@ -335,7 +338,7 @@ class ProcessRunner:
         """Return what the runner did to its channel, if that is why it had to be killed."""
         if self.garbled:
             return "wrote nonsense into the channel to its worker and was killed"
-        return "closed the channel to its worker and was killed" if closed else ""
+        return "closed the channel to its worker" if closed else ""
 
     @property
     def buried(self) -> bool:

@@ -27,6 +27,9 @@ CONTROL_FD: Final = 3
 TOKENS_FD: Final = 4
 STEPS_FD: Final = 5
 
+#: With what a runner ends whose handler has closed its channels.
+EXIT_CHANNEL: Final = 98
+
 TOKEN: Final = struct.Struct("=q")
 _HEAD: Final = struct.Struct("=3scI")
 _MARK: Final = b"ovl"

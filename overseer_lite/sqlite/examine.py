@@ -119,7 +119,10 @@ def _file(subject: Subject) -> Iterator[Finding]:
         files.check_file(subject.path)
     except StoreMissingError as error:
         yield Finding(
-            "file", ERROR, f"there is no store at {error.path}", "Name it with --db, or make one: `overseer-lite init`"
+            "file",
+            ERROR,
+            f"there is no store at {error.path}",
+            "Name it with --db; `submit`, `run` and `worker` make one",
         )
         return
     found = os.stat(subject.path)
@@ -263,7 +266,10 @@ def _trouble(subject: Subject, record: WorkerRecord, boot_id: str, held: int) ->
         return None
     name = f"worker {record.id}"
     jobs = f"{held} started job{'' if held == 1 else 's'}"
-    life = look(Identity.from_text(record.identity), boot_id)
+    try:
+        life = look(Identity.from_text(record.identity), boot_id)
+    except ValueError as error:
+        return Finding(name, ERROR, f"its row does not say which process it is ({error})", "Restore a backup")
     if life in (Life.GONE, Life.OTHER_BOOT):
         return Finding(
             name,
@@ -353,7 +359,8 @@ def _leftovers(subject: Subject) -> Iterator[Finding]:
 
 def _integrity(subject: Subject) -> Iterator[Finding]:
     with subject.db.read() as db:
-        found = [str(line) for (line,) in db.all("integrity_check" if subject.full else "quick_check")]
+        lines = db.all("integrity_check" if subject.full else "quick_check")
+        found = [" ".join(str(line).split()) for (line,) in lines]  # the engine's own words may have lines
         strangers = db.all("foreign_key_check") if subject.full else []
         wrong = [job_id for (job_id,) in db.all("wrong_counts")] if subject.full else []
     found = [] if found == ["ok"] else found

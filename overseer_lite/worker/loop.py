@@ -105,6 +105,7 @@ class Worker:
         self._selector = selectors.DefaultSelector()
         for fd in wake_fds:
             self._selector.register(fd, selectors.EVENT_READ, "wake")
+        self._channel_events = selectors.EVENT_READ
         self._watch_runner()
         self.stopping = OPEN
         self.renew = False
@@ -179,6 +180,7 @@ class Worker:
         if self._settlements and self._held and patience_s and patience_s <= GATHER_S:
             time.sleep(patience_s)  # for more ends to settle with this one; a wake-up for each would cost more than it
             patience_s = 0.0
+        self._heed_room()
         for key, _mask in self._selector.select(patience_s):
             if key.data == "bell":
                 assert self._bell is not None
@@ -189,6 +191,13 @@ class Worker:
             elif key.data == "runner" and self.runner.wants_to_write:
                 self.runner.send()
 
+    def _heed_room(self) -> None:
+        """Wake for room in the runner's channel while something waits to be sent: the runner may be waiting for it."""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.runner.wants_to_write else 0)
+        if wanted != self._channel_events and not self.runner.buried:
+            self._selector.modify(self.runner.control, wanted, "runner")
+            self._channel_events = wanted
+
     def _patience(self, timeout_s: float | None) -> float | None:
         """Return how long a wait may last."""
         now = time.monotonic()
@@ -198,6 +207,8 @@ class Worker:
             limits.append(max(0.0, self._retry_at - now))
         elif self._settlements:
             limits.append(max(0.0, max(self._retry_at, self._settle_at) - now))
+        elif self.renew and self._entered and not self._held:
+            limits.append(max(0.0, self._retry_at - now))
         if self._held:
             limits.append(FLOOD_TICK_S if self.runner.floods else TICK_S)
             limits += self._times_left_s()
@@ -373,6 +384,7 @@ class Worker:
 
     def _watch_runner(self) -> None:
         self._selector.register(self.runner.control, selectors.EVENT_READ, "runner")
+        self._channel_events = selectors.EVENT_READ
         if self.runner.child.pidfd is not None:
             self._selector.register(self.runner.child.pidfd, selectors.EVENT_READ, "death")
 

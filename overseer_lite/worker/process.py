@@ -192,6 +192,14 @@ def _report(data: bytes) -> None:
         os.write(REPORT_FD, data)
 
 
+def _place(error: BaseException) -> str:
+    """Return where an error was raised: file and line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "nowhere" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
 def main(arguments: list[str]) -> None:
     """Start as the process a supervisor spawned; the one argument is JSON."""
     config = json.loads(arguments[0])
@@ -216,8 +224,10 @@ def main(arguments: list[str]) -> None:
         log.error("%s", error)  # noqa: TRY400 - one line is what the operator needs
         code = getattr(error, "exit_code", EXIT_TROUBLE)
     except Exception as error:
-        _report(f" {type(error).__name__}: {error}".encode())
-        log.exception("The worker ends by an error of its own")
+        words = f"{type(error).__name__}: {error}"
+        _report(f" {words}".encode())
+        log.error("The worker ends by an error of its own: %s (%s)", words, _place(error))  # noqa: TRY400 - in one line
+        log.debug("Where from", exc_info=True)
         code = EXIT_TROUBLE
     logging.shutdown()
     sys.exit(code)

@@ -30,7 +30,7 @@ KINDS = {
     "empty_environment": Right("failed", "after a daemon without environment"),
     "hop": Right("failed", "after hopping"),
     "hop_by_exec": Right("failed", "after hopping"),
-    "close_all": Right("crashed", "closed the channel"),
+    "close_all": Right("crashed", "closed the channel to its worker"),
     "close_streams": Right("finished"),
     "read_store": Right("finished"),
     "fill_stdout": Right("finished"),

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,20 @@ def test_a_reader_bounds_a_checkpoint_and_does_not_fail_it(store, path):
 
         assert not store.database.checkpoint(truncate=True)
     assert store.database.checkpoint(truncate=True)
+
+
+@pytest.mark.slow
+def test_writers_slow_down_where_the_log_has_grown_large(store, monkeypatch):
+    """It cannot begin anew under a reader; at full speed it would be past its bound within seconds."""
+    monkeypatch.setattr(connection, "_LARGE_LOG_PAUSE_S", 0.3)
+    took_s = []
+    for run, large in (("a", 1 << 30), ("b", 1 << 30), ("c", 0)):
+        monkeypatch.setattr(connection, "_LARGE_LOG_BYTES", large)
+        begun = time.monotonic()
+        submit(store, run)
+        took_s.append(time.monotonic() - begun)
+
+    assert max(took_s[:2]) < 0.3 <= took_s[2]
 
 
 def test_closing_does_not_checkpoint(store, path):
