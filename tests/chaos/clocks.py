@@ -114,7 +114,10 @@ def _bystander(pid: int) -> subprocess.Popen[bytes]:
 def namespace(unit: Unit) -> Figures:
     """Workers of two pid namespaces on one store: each supervisor sees to its own, a silent stranger is left alone."""
     unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode
+    ):
         raise Skipped("pid namespaces cannot be made here (unshare, root)")
     rig = Rig(unit.directory, SETTINGS)
     killed = 0
@@ -132,7 +135,7 @@ def namespace(unit: Unit) -> Figures:
             raise Violation("P8: a worker of another namespace was killed for its silence")
         rig.kill(foreign["ppid_here"], signal.SIGCONT)
         for number in range(4):
-            victims = rig.wait_for(lambda: _running_in(rig, ours, here=bool(number % 2)) or [None], name="a job runs")  # noqa: B023
+            victims = rig.wait_for(lambda: _running_in(rig, ours, here=bool(number % 2)) or [None], name="a job runs")
             if victims[0] is not None:
                 killed += rig.kill(unit.random.choice(victims)["ppid_here"])
             time.sleep(0.3)

@@ -77,10 +77,12 @@ def _cycles(unit: Unit, rig: Rig, filler: str) -> Figures:
             rig.note(jobs)
         else:
             rig.submit(jobs)
-        rig.wait_for(lambda: len(rig.events()) > begun + 2, name="it goes on by itself")  # noqa: B023
+        rig.wait_for(lambda: len(rig.events()) > begun + 2, name="it goes on by itself")
     rig.stop(started)
     rig.drain()
     figures, _evidence = judge(rig, interrupted=waited)
     if not waited or not refused:
-        raise Violation(f"two-sided: {waited} pauses, {refused} submits refused: the disk was never full", figures=figures)
+        raise Violation(
+            f"two-sided: {waited} pauses, {refused} submits refused: the disk was never full", figures=figures
+        )
     return {**figures, "cycles": CYCLES, "waited": waited, "submits_refused": refused}

@@ -25,6 +25,7 @@ def grown(crew, workers, after):
     crew.allow("begin")
     crew.submit(simple_graph(*(Job("mixed", name=f"warm-{index}") for index in range(120)), id="warm"))
     supervisor = crew.start(workers)
+    crew.wait_ready(workers)
     wait_until(lambda: crew.store.counts("warm").finished == 120, 10, "the short ones")
     crew.submit(simple_graph(*(Job("mixed", name=name) for name in after), id="r"))
     return supervisor
@@ -58,6 +59,7 @@ def test_three_long_jobs_in_one_group_do_not_cascade(crew):
     spread_s = max(note.at for note in notes) - min(note.at for note in notes)
     print(f"four jobs of one group, three of them long: all began within {spread_s * 1e3:.0f} ms")
     assert spread_s < 0.5
+    crew.wait_for("s")
     assert crew.store.counts("r").started == 3
     assert {crew.job(name).attempt for name in names} == {1}
     crew.allow("go")
