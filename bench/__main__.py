@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from bench import draw, tell
@@ -58,13 +59,17 @@ def main() -> int:
     options = Options(given.quick, given.large, given.dir)
     head = header(options)
     print(tell.head(head), flush=True)
-    reports, broken = measure(given.names or list(BENCHES), options)
-    head["load at end"] = " ".join(f"{load:.2f}" for load in os.getloadavg())
+
+    def keep(reports: list[Report]) -> None:
+        """Write the figures so far: a run that is cut short has not been for nothing."""
+        head["load at end"] = " ".join(f"{load:.2f}" for load in os.getloadavg())
+        if given.json:
+            with open(given.json, "w", encoding="utf-8") as file:
+                json.dump({"head": head, "benches": {r.name: tell.as_json(r) for r in reports}}, file, indent=1)
+
+    reports, broken = measure(given.names or list(BENCHES), options, keep)
     print(tell.summary(reports))
-    if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump({"head": head, "benches": {r.name: tell.as_json(r) for r in reports}}, file, indent=1)
-    if given.write:
+    if given.write and not broken:
         drawn = draw.draw(reports)
         tell.write(head, reports, drawn, {name: BENCHES[name] for name in BENCHES})
     for name in broken:
@@ -80,7 +85,7 @@ def compile_as_installed() -> None:
     compileall.compile_dir(os.path.join(ROOT, "bench"), quiet=2)
 
 
-def measure(names: list[str], options: Options) -> tuple[list[Report], list[str]]:
+def measure(names: list[str], options: Options, keep: Callable[[list[Report]], None]) -> tuple[list[Report], list[str]]:
     """Carry benches out, one after the other; one that breaks does not stop the others."""
     reports, broken = [], []
     started = time.monotonic()
@@ -97,6 +102,7 @@ def measure(names: list[str], options: Options) -> tuple[list[Report], list[str]
             continue
         reports.append(report._replace(took_s=time.monotonic() - begun, load=os.getloadavg()[0]))
         print(tell.report(reports[-1], BENCHES[name]), flush=True)
+        keep(reports)
     return reports, broken
 
 

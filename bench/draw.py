@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bench.measure import ROOT, Plot, Report, installed
+from bench.measure import ROOT, Plot, Report, installed, number
 
 PLACE: Final = os.path.join(ROOT, "bench", "results")
 
@@ -32,7 +32,7 @@ def draw(reports: Sequence[Report]) -> dict[str, list[str]]:
 def _draw(plot: Plot) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 0.8 + 0.4 * len(plot.series) if plot.kind == "bars" else 4), layout="constrained")
+    figure = Figure(figsize=(9, 0.8 + 0.4 * len(plot.series) if plot.kind == "bars" else 4), layout="constrained")
     axes = figure.add_subplot()
     {"bars": _bars, "lines": _lines, "ecdf": _ecdf}[plot.kind](axes, plot)
     axes.set_title(plot.title, fontsize=10)
@@ -45,7 +45,9 @@ def _draw(plot: Plot) -> None:
 def _bars(axes: Any, plot: Plot) -> None:
     labels = list(plot.series)
     bars = axes.barh(labels, [plot.series[label] for label in labels])
-    axes.bar_label(bars, fmt="{:,.4g}", padding=3)
+    axes.bar_label(bars, [number(value) for value in plot.series.values()], padding=3, fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.margins(x=0.15)
     axes.invert_yaxis()
     if plot.logarithmic:
         axes.set_xscale("log")

@@ -182,7 +182,7 @@ class ConfigError(InvalidInputError):
 
     def __init__(self, name: str, value: object, origin: str, expected: str) -> None:
         self.name, self.value, self.origin = name, value, origin
-        super().__init__(f"Setting {name!r} is {value!r} (from {origin}); expected {expected}. Correct it there.")
+        super().__init__(f"Setting {name!r} is {shown(value)} (from {origin}); expected {expected}. Correct it there.")
 
 
 # ---- the store cannot be used: exit 3 --------------------------------------------------------------------------------

@@ -425,6 +425,10 @@ def _with_run_id(graph: Graph, id: str | None) -> Graph:
 def _call(function: Callable[..., object], args: Mapping[str, Any]) -> object:
     import inspect
 
+    if not isinstance(args, Mapping) or not all(isinstance(name, str) for name in args):
+        raise InvalidGraphError(
+            f"The graph function's args are {shown(args)}. Nothing was stored; give names and values (--args, or `args=`)."
+        )
     try:
         inspect.signature(function).bind(**args)
     except ValueError:

@@ -389,6 +389,9 @@ class Supervisor:
             patience = min(patience, min(self._respawn_at.values()) - now)
         if self.plan.timeout_s is not None:
             patience = min(patience, begun + self.plan.timeout_s - now)
+        if self._stage in (1, 2):
+            grace_s = self.settings.grace_s if self._stage == 1 else LAST_GRACE_S
+            patience = min(patience, max(0.05, self._stage_at + grace_s - now))
         return max(0.0, patience)
 
     def _spawn(self, place: int) -> None:

@@ -220,8 +220,13 @@ class InlineWorker:
         log.info("Reserved job %s", job_id)
         self._current = job
         began_us = self._now_us()
+        if self._file is not None:  # or whoever finds us dead takes it for one that never began, and charges nobody
+            self._file.reserve(0, job.key, job.attempt.number)
+            self._file.begin(0, began_us, 0)
         with _Tee("stdout") as out, _Tee("stderr", out) as _err:
             ending = execute(self._handlers[job.type], RunningJob.of(job, self._held, None, self._directory(job)))
+        if self._file is not None:
+            self._file.end(0, self._now_us(), 0)
         evidence = Evidence(began_ago_s=(self._now_us() - began_us) / 1e6, output=out.tail(), output_bytes=out.size)
         log.info("Job %s exited with status %s", job_id, ending.outcome)
         self._settlements.append(_settlement(job, ending, evidence))

@@ -12,30 +12,40 @@ from tests.chaos.rig import Rig
 from tests.chaos.scenario import Figures, Skipped, Unit, Violation, scenario
 
 A_UNIT = 10
-SMALL_N, RELEASE_N = 160, 700
-CHANGING = (
-    "write,pwrite64,ftruncate,fallocate,fdatasync,fsync,unlink,unlinkat,rename,link,mkdir,mknod,mknodat,flock,fcntl,"
-    "sendto,kill,pidfd_send_signal,clone,clone3,vfork,openat"
-)
-#: What is done at the N-th of which calls. Errors are those that these calls can really end with.
-FAULTS = {
-    "KILL": (CHANGING, "signal=KILL"),
-    "EIO": ("pwrite64,pread64,fdatasync,fsync,ftruncate", "error=EIO"),
-    "ENOSPC": ("pwrite64,write,ftruncate,fallocate", "error=ENOSPC"),
-    "EMFILE": ("openat,socket,socketpair,pipe2,dup,fcntl", "error=EMFILE"),
-}
+#: By role and fault: which calls, and how many of each there are, as counted in such a run. Each call is counted by
+#: itself: were all counted as one, the interpreter's own start would be all that is ever reached.
+CALLS: dict[tuple[str, str], dict[str, int]] = {
+    ("worker", "KILL"): {
+        "pwrite64": 120, "fcntl": 115, "write": 90, "flock": 25, "fdatasync": 13, "sendto": 8, "unlink": 3, "clone3": 2,
+        "mknodat": 1, "fallocate": 1,
+    },
+    ("worker", "EIO"): {"pwrite64": 120, "fdatasync": 13, "fallocate": 1},
+    ("worker", "ENOSPC"): {"pwrite64": 120, "fallocate": 1, "mknodat": 1},
+    ("worker", "EMFILE"): {"openat": 390},
+    ("command", "KILL"): {"pwrite64": 60, "fcntl": 55, "fdatasync": 10, "flock": 4, "write": 2},
+    ("command", "EIO"): {"pwrite64": 60, "fdatasync": 10},
+    ("command", "ENOSPC"): {"pwrite64": 60},
+}  # fmt: skip
+POINTS = [
+    (role, fault, call, n)
+    for (role, fault), calls in CALLS.items()
+    for call in calls
+    for n in range(1, calls[call] + 1)
+]
+SMALL_EMFILE = 250  # the interpreter's own start opens that many; a release run takes those as well
 ENDS = {0, 3}  # done, or the store cannot be used: said in one line
 
 
-def _order(unit: Unit, number: int) -> tuple[str, str, int]:
-    """Return role, fault and N: in the release run every N in turn, else by chance."""
-    count = unit.index * A_UNIT + number
-    fault = ("KILL", "EIO", "KILL", "ENOSPC", "KILL", "EMFILE")[count % 6]
-    role = "command" if count % 5 == 4 and fault != "EMFILE" else "worker"
+def _point(unit: Unit, number: int) -> tuple[str, str, str, int]:
+    """Return role, fault, call and N: in the release run every one in turn, else by chance."""
     if unit.release:
-        return role, fault, 1 + count // 6 % RELEASE_N
-    low = 120 if fault == "EMFILE" else 1  # its first hundred are the interpreter's own start
-    return role, fault, unit.random.randint(low, low + (40 if role == "command" or fault == "EIO" else SMALL_N))
+        return POINTS[(unit.index * A_UNIT + number) % len(POINTS)]
+    faults = ("KILL", "EIO", "KILL", "ENOSPC", "KILL", "EMFILE", "KILL")
+    fault = faults[(unit.index * A_UNIT + number) % len(faults)]
+    role = "command" if number % 5 == 4 and fault != "EMFILE" else "worker"
+    calls = CALLS[role, fault]
+    call = unit.random.choice(sorted(calls))
+    return role, fault, call, unit.random.randint(SMALL_EMFILE if fault == "EMFILE" else 1, calls[call])
 
 
 @scenario("syscalls", small=3, release=400)
@@ -49,14 +59,10 @@ def syscalls(unit: Unit) -> Figures:
         rig.submit([{"id": "first", "args": {"s": 0.01}}])
         rig.look_on(1.5)
         for number in range(A_UNIT):
-            role, fault, n = _order(unit, number)
+            role, fault, call, n = _point(unit, number)
             trace = os.path.join(unit.directory, f"trace-{number}")
-            calls, deed = FAULTS[fault]
-            if role == "command":
-                calls = calls.replace(
-                    "pwrite64,write,", "pwrite64,"
-                )  # with no room for an error's words, none are said
-            words = [role, trace, "-e", f"trace={calls}", "-e", f"inject={calls}:{deed}:when={n}"]
+            deed = "signal=KILL" if fault == "KILL" else f"error={fault}"
+            words = [role, trace, "-e", f"trace={call}", "-e", f"inject={call}:{deed}:when={n}"]
             env = {"CHAOS_STRACE": json.dumps(words)}
             jobs = _jobs(unit, f"s{number}")
             if role == "command":
@@ -66,7 +72,7 @@ def syscalls(unit: Unit) -> Figures:
                 started = rig.start("--drain", "-n", "2", env=env)
                 code = started.wait(60)
                 if code not in ENDS:
-                    raise Violation(f"{fault} at {n}: the worker command ended with {code}: {rig.said()[-800:]}")
+                    raise Violation(f"{fault} at {call} {n}: the worker command ended with {code}: {rig.said()[-800:]}")
                 gave_up += code == 3
             reached += _injected(trace)
         rig.drain()

@@ -25,9 +25,10 @@ handlers = overseer.Handlers()
 @handlers
 def first(job):
     print("first says hello", flush=True)
-    hold = os.environ.get("HOLD")
-    while hold and not os.path.exists(hold):
-        time.sleep(0.01)
+    for number, hold in enumerate(os.environ.get("HOLD", "").split()):
+        while not os.path.exists(hold):
+            time.sleep(0.01)
+        print("first goes on", number, flush=True)
 
 @handlers
 def second(job):
@@ -285,18 +286,20 @@ def test_worker_drain_ends_by_itself(cli, app, tmp_path):
 
 
 def test_logs_follows_a_running_job_to_its_end(start, app, tmp_path, eventually):
-    """What it has written so far, then the rest, then it ends."""
-    hold = tmp_path / "hold"
-    worker = start("worker", "-n", "1", env={"HOLD": str(hold)})
+    """What it has written so far, then each line as it comes, once; then it ends."""
+    holds = [tmp_path / "hold-1", tmp_path / "hold-2"]
+    worker = start("worker", "-n", "1", env={"HOLD": " ".join(map(str, holds))})
     eventually((tmp_path / ".overseer/jobs.db").exists)
     start("submit", "--id", "r").communicate()
-    follower = start("logs", "first", "-f", env={"PYTHONUNBUFFERED": "1"})
+    follower = start("logs", "first", "-f")
     assert follower.stdout.readline() == "first says hello\n"
+    holds[0].touch()
+    assert follower.stdout.readline() == "first goes on 0\n"
 
-    hold.touch()
+    holds[1].touch()
     out, err = follower.communicate(timeout=30)
 
-    assert (follower.returncode, out, err) == (0, "", "")
+    assert (follower.returncode, out, err) == (0, "first goes on 1\n", "")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=30) == 0
 
@@ -398,10 +401,12 @@ def test_demo_kill_says_what_the_kill_did(cli, tmp_path):
     ended = cli("demo", "--kill", "-n", "2", env={"TMPDIR": str(tmp_path)})
 
     assert ended.code == 0, ended
-    found = dict(
-        re.findall(r"^ +(-?\d+)  (killed|attempt 1 reset|attempt 2 began|attempt 2 finished)", ended.out, re.MULTILINE)
-    )
-    assert sorted(found.values()) == ["attempt 1 reset", "attempt 2 began", "attempt 2 finished", "killed"]
+    steps = r"^ +(-?\d+)  (killed|attempt 1 reset|attempt 2 began|attempt 2 finished)"
+    at_ms = {step: int(ms) for ms, step in re.findall(steps, ended.out, re.MULTILINE)}
+    assert list(at_ms) == ["killed", "attempt 1 reset", "attempt 2 began", "attempt 2 finished"]
+    assert list(at_ms.values()) == sorted(at_ms.values())
+    assert at_ms["killed"] == 0
+    assert at_ms["attempt 1 reset"] < 10_000
     assert "heartbeats come every 60 s" in ended.out
     assert "functions are documented" in ended.out
     assert list(tmp_path.iterdir()) == []

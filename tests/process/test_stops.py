@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -129,8 +130,6 @@ def test_a_worker_told_to_stop_by_somebody_else_is_replaced(crew):
     """SIGTERM to one worker ends that one in order; the crew stays as large."""
     crew.start(1)
     (before,) = crew.wait_ready(1)
-    import os
-
     os.kill(before.pid, signal.SIGTERM)
     wait_until(lambda: [record.id for record in crew.store.workers()] not in ([], [before.id]), 10, "a new worker")
     assert "died" not in crew.log()
@@ -155,8 +154,6 @@ def test_a_worker_that_hangs_is_killed_when_everything_stops(crew):
     crew.submit({"first_held": []})
     supervisor = crew.start(1, constants={"overseer_lite.supervisor.LAST_GRACE_S": 0.2})
     note = crew.wait_note("first_held")
-    import os
-
     os.kill(parent(note.pid), signal.SIGSTOP)
     supervisor.signal(signal.SIGTERM)
     crew.wait_log("Stopping")

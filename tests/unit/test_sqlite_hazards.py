@@ -278,6 +278,17 @@ def test_writers_slow_down_where_the_log_has_grown_large(store, monkeypatch):
     assert max(took_s[:2]) < 0.3 <= took_s[2]
 
 
+def test_a_bulk_submit_leaves_no_large_log_and_is_acknowledged_even_if_it_must(store, path, monkeypatch):
+    """A million jobs leave up to 200 MiB of it; a reader elsewhere may keep it, and the graph is stored all the same."""
+    monkeypatch.setattr("overseer_lite.sqlite.store.TRUNCATE_FROM_JOBS", 50)
+    submit(store, "large", jobs=50)
+    assert store.database.wal_bytes() == 0
+    submit(store, "small", jobs=49)
+    assert store.database.wal_bytes() > 0
+    with open_store(path) as other, other.database.read():
+        assert len(submit(store, "kept", jobs=50).created) == 50
+
+
 def test_closing_does_not_checkpoint(store, path):
     """It would run outside the gate: the log stays, and the next one plays it back."""
     submit(store)
@@ -288,6 +299,7 @@ def test_closing_does_not_checkpoint(store, path):
     assert store.counts().total == 2
 
 
+@pytest.mark.slow
 def test_a_journal_mode_changed_by_a_stranger_is_put_back(store, path):
     """In another mode readers stop writers, and nothing is synced as promised."""
     submit(store)
@@ -344,6 +356,7 @@ def test_a_failed_beat_leaves_no_later_commit_unsynced(store, failing):
     assert store.database.open().execute("PRAGMA synchronous").fetchall() == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_beat_that_met_a_stranger_s_lock_leaves_no_later_commit_unsynced(store, path):
     """The same, where it did not even begin."""
     store.database.timeout_s = 0.01
@@ -614,6 +627,7 @@ def test_a_truncated_file_is_refused(path, length):
     assert Path(path).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_page_that_was_overwritten_is_an_error_not_an_answer(path):
     """Each page in turn, the first aside: the words name the damage and the remedy."""
     settled_file(path)

@@ -3,6 +3,7 @@
 CHAOS_ONCE        a failpoint that has done its deed in one process is not armed in those that take its place
 CHAOS_FIRST       a file: failpoints are armed in the first process of the role they name only
 CHAOS_STRACE      `role file argument...` (JSON): the first process of that role goes on under strace, its pid kept
+CHAOS_GROUP       so many jobs are reserved at a time, whatever was measured
 CHAOS_BAD_BUILD   the name of a known-bad build; see badbuild.py
 """
 
@@ -74,6 +75,10 @@ if _ROLE == "command" and "OVERSEER_LITE_FAILPOINTS" in os.environ:
     from overseer_lite import failpoints
 
     failpoints.load("command")  # commands other than `worker` do not do so themselves
+if _ROLE == "worker" and "CHAOS_GROUP" in os.environ:
+    from overseer_lite.worker.pace import Pace
+
+    Pace.size = lambda _self, _kind: int(os.environ["CHAOS_GROUP"])
 if _ROLE in ("worker", "supervisor") and "CHAOS_BAD_BUILD" in os.environ:
     import badbuild
 
