@@ -252,8 +252,7 @@ class Monitor:
         try:
             verdicts = self._verdicts(worker, self._last_steps(worker, identity))
             if verdicts:
-                log.warning("Found %d jobs with failed heartbeats", len(verdicts))
-                log.warning("Resetting: %s", ", ".join(attempt.job_id for attempt in verdicts))
+                _tell_of(verdicts)
             put_back = self._store.recover(worker, verdicts)
             for attempt, status in put_back:
                 if status is not Status.UNSTARTED:
@@ -349,6 +348,14 @@ class Monitor:
                     if name == worker if exact else name.rpartition(".")[0] == worker:
                         with suppress(FileNotFoundError):
                             os.unlink(os.path.join(place, name))
+
+
+def _tell_of(verdicts: Mapping[Attempt, Verdict]) -> None:
+    """Log what a dead worker held, as the ancestor did; those of its group that had not begun by their number."""
+    begun = [attempt.job_id for attempt, verdict in verdicts.items() if verdict.outcome is not Outcome.HANDED_BACK]
+    rest = len(verdicts) - len(begun)
+    log.warning("Found %d jobs with failed heartbeats", len(verdicts))
+    log.warning("Resetting: %s", ", ".join([*begun, *([f"{rest} that had not begun"] if rest else [])]))
 
 
 def clear_worker(
