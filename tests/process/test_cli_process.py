@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -52,6 +53,20 @@ class Ended(NamedTuple):
     err: str
 
 
+def end(process):
+    """Stop a process that a failed test left: at once and with all it started, by two signals; else it is killed."""
+    for _ in range(2):
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=2)
+    process.kill()
+    process.wait()
+    for stream in (process.stdout, process.stderr):  # not read to its end: an orphan may hold it open
+        if stream is not None:
+            stream.close()
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start the command line in a directory of its own; whatever is still there at the end is killed."""
@@ -67,9 +82,7 @@ def start(tmp_path):
 
     yield begin
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        end(process)
 
 
 @pytest.fixture
