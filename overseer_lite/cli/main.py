@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from overseer_lite import failpoints
 from overseer_lite.cli.session import LOOK_SETTINGS, Session, setting_options
 from overseer_lite.errors import OverseerError, nearest
 
@@ -136,7 +138,8 @@ def _end(code: int, message: str, error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(f"overseer-lite: {escape(message)}", err=True)
+    with suppress(OSError):  # nobody can be told: the disk behind stderr is full, say; the exit code still tells
+        click.echo(f"overseer-lite: {escape(message)}", err=True)
     return code
 
 
@@ -170,4 +173,5 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a C locale must not turn a name into a traceback
+    failpoints.load("cli")
     program.main()

@@ -109,6 +109,7 @@ class _Runner:
         self._poll = select.poll()
         self._poll.register(TOKENS_FD, select.POLLIN)
         self._output = os.dup(1)  # not inherited
+        self._streams = _streams()
 
     def run(self) -> None:
         """Run jobs until the worker closes the tokens."""
@@ -120,6 +121,10 @@ class _Runner:
             failpoints.hit("runner.token_read")
             slot, job = self._payload_of(token)
             self._run(token, slot, job)
+            if _streams() != self._streams:
+                # A handler closed or moved them: the next one's first print would fail, or its first file be our
+                # output. Its own end is reported; another runner takes what waits.
+                sys.exit(0)
 
     def _next_token(self) -> int | None:
         while True:
@@ -209,6 +214,19 @@ def _observer(config: dict[str, Any]) -> Any:
         return None
     module, _, name = _OBSERVERS["sentry"].partition(":")
     return getattr(import_module(module), name)(dsn)
+
+
+def _streams() -> list[tuple[int, int] | None]:
+    """Return which files stdout and stderr are, None where there is none any more."""
+    found: list[tuple[int, int] | None] = []
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            found.append(None)
+            continue
+        found.append(None if getattr(stream, "closed", False) else (status.st_dev, status.st_ino))
+    return found
 
 
 def _flush() -> None:
