@@ -124,7 +124,8 @@ class _Runner:
             if _streams() != self._streams:
                 # A handler closed or moved them: the next one's first print would fail, or its first file be our
                 # output. Its own end is reported; another runner takes what waits.
-                sys.exit(0)
+                self._loop.close()
+                return
 
     def _next_token(self) -> int | None:
         while True:
@@ -268,6 +269,7 @@ def serve(config: dict[str, Any]) -> None:
             }
             control.sendall(frame("hello", body))
             runner.run()
+        control.close()  # now, not when the last thread that a handler left has ended
     except AppError as error:
         _say_trouble(control, str(error), True)
         sys.exit(error.exit_code)
