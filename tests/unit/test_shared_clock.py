@@ -210,7 +210,10 @@ _ADVANCE = """
 import sys
 from overseer_lite.testing.clock import SharedClock
 clock = SharedClock.attach(sys.argv[1])
-for _ in range(2000):
+for _ in range(1000):
+    clock.advance(1)
+sys.stdin.readline()  # the reader has seen that
+for _ in range(1000):
     clock.advance(1)
 """
 
@@ -220,10 +223,16 @@ def test_changes_by_several_processes_are_all_counted_and_never_seen_torn(tmp_pa
     """Writers exclude each other; a reader meanwhile sees only whole states, each no older than the one before."""
     clock = SharedClock.create(tmp_path / "clock")
     start = clock.read()
-    writers = [subprocess.Popen([sys.executable, "-c", _ADVANCE, clock.path]) for _ in range(2)]
+    argv = [sys.executable, "-c", _ADVANCE, clock.path]
+    writers = [subprocess.Popen(argv, stdin=subprocess.PIPE) for _ in range(2)]
     seen = [clock.read()]
+    while moved(start, seen[-1])[0] < 2000:
+        seen.append(clock.read())
+    for writer in writers:
+        writer.stdin.close()
     while any(writer.poll() is None for writer in writers):
         seen.append(clock.read())
+    seen.append(clock.read())
     assert [writer.returncode for writer in writers] == [0, 0]
     assert all(len(set(moved(start, reading))) == 1 for reading in seen)
     assert all(a.monotonic_us <= b.monotonic_us for a, b in pairwise(seen))
