@@ -29,7 +29,7 @@ from overseer_lite.liveness.tree import children, flock_holder
 from overseer_lite.monitor import Monitor, clear_worker
 from overseer_lite.runner import Inspection
 from overseer_lite.store import open_store
-from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD
+from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD, SENTRY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -410,7 +410,6 @@ class Supervisor:
             "drain": plan.drain,
             "heartbeat_interval_s": settings.heartbeat_interval_s,
             "supervisor": self._identity.to_text(),
-            "sentry_dsn": settings.sentry_dsn,
             "log_level": plan.log_level,
         }
         argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps(config)]
@@ -419,7 +418,7 @@ class Supervisor:
             with self._lock:
                 child = spawn(
                     argv,
-                    env=dict(os.environ),
+                    env=self._environment(),
                     descriptors={LIFE_FD: life_read, REPORT_FD: report_write},
                     stdout=self._log_fd,
                     stderr=self._log_fd,
@@ -431,6 +430,11 @@ class Supervisor:
         finally:
             for fd in (life_read, report_write, *ours):
                 os.close(fd)
+
+    def _environment(self) -> dict[str, str]:
+        """Return what workers get: ours, and the one setting that is secret. Arguments can be read by anybody."""
+        dsn = self.settings.sentry_dsn
+        return {**os.environ, **({} if dsn is None else {SENTRY_VARIABLE: dsn})}
 
     # ---- deaths
 

@@ -104,7 +104,7 @@ class _Runner:
         self._steps = WorkerFile.attach(STEPS_FD)
         self._files = config["files"]
         self._loop = _Loop()
-        self._observe = _observer(config)
+        self._observe = _observer()
         self._clock = open_clock() if os.environ.get(CLOCK_VARIABLE) else SystemClock()
         self._poll = select.poll()
         self._poll.register(TOKENS_FD, select.POLLIN)
@@ -209,8 +209,8 @@ class _Runner:
         return execute(handler, job, self._loop.run, self._observe)
 
 
-def _observer(config: dict[str, Any]) -> Any:
-    dsn = config.get("sentry_dsn")
+def _observer() -> Any:
+    dsn = os.environ.get("OVERSEER_LITE_SENTRY_DSN")
     if not dsn:
         return None
     module, _, name = _OBSERVERS["sentry"].partition(":")

@@ -66,13 +66,11 @@ class Spec(NamedTuple):
         app: The app, as the operator named it.
         worker: The worker's id; a cookie in the environment of the runner and all it starts.
         state_directory: Where the store's companions lie.
-        sentry_dsn: Where failures are reported, if anywhere.
     """
 
     app: str
     worker: str
     state_directory: str
-    sentry_dsn: str | None = None
 
 
 class Dead(NamedTuple):
@@ -130,7 +128,6 @@ class ProcessRunner:
             "app": self._spec.app,
             "parent": os.getpid(),
             "files": os.path.join(self._spec.state_directory, "files"),
-            "sentry_dsn": self._spec.sentry_dsn,
         }
         try:
             self.child: Child = spawn(

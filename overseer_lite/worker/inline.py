@@ -81,7 +81,7 @@ class InlineWorker:
         self._settlements: list[Settlement] = []
 
     def _has_files(self) -> bool:
-        return self._full is not None and hasattr(self._full, "state_directory")
+        return self._full is not None and bool(getattr(self._full, "state_directory", ""))
 
     # ---- life
 

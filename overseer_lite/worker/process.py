@@ -30,6 +30,9 @@ log = logging.getLogger("overseer_lite.worker")
 LIFE_FD: Final = 3  # at its end: the supervisor is gone; finish, take no more, leave
 REPORT_FD: Final = 4  # `r` ready, `j` first job begun, then its last words if there are any
 
+#: Where the runner looks for the address of Sentry; inherited by way of the worker.
+SENTRY_VARIABLE: Final = "OVERSEER_LITE_SENTRY_DSN"
+
 EXIT_STOPPED: Final = 0
 EXIT_TROUBLE: Final = 1
 EXIT_APP: Final = 2
@@ -94,7 +97,7 @@ class WorkerProcess:
         heartbeat = Heartbeat(lambda: file.beat(store.clock.read().monotonic_us), config["heartbeat_interval_s"])
         heartbeat.start()
         generation = 0
-        runner_spec = Spec(config["app"], worker_id, store.state_directory, config["sentry_dsn"])
+        runner_spec = Spec(config["app"], worker_id, store.state_directory)
 
         def new_runner() -> ProcessRunner:
             nonlocal generation

@@ -83,6 +83,7 @@ def _seconds(job):
 def work(job):
     """Work for `s` seconds; with `sub`, in a subprocess that holds the lock and may outlive us."""
     with Attempt(job) as attempt:
+        print(job.id, "at work")  # whoever was here before may have closed or moved our streams
         if job.args.get("sub"):
             subprocess.run(
                 ["/bin/sleep", str(_seconds(job))],

@@ -12,6 +12,7 @@ from tests.chaos.scenario import Figures, Unit, Violation, scenario
 
 A_KIND = 2
 SILENT_S = 2.0
+BESIDE = "another job left strays"
 
 
 class Right(NamedTuple):
@@ -78,7 +79,7 @@ def hostile(unit: Unit) -> Figures:
     wrong += [
         f"innocent job {job} was harmed: {rows[0].outcome}"
         for job, rows in evidence.history.items()
-        if job.startswith("innocent") and any(row.outcome not in ("finished", "interrupted") for row in rows)
+        if job.startswith("innocent") and any(row.outcome not in ("finished", "interrupted", "stopped") for row in rows)
     ]
     if wrong:
         raise Violation(*wrong, figures=figures)
@@ -90,6 +91,8 @@ def _wrong(evidence: Evidence, kind: str, right: Right) -> list[str]:
     for number in range(A_KIND):
         rows = evidence.history[f"{kind}-{number}"]
         first = rows[0]
+        if first.outcome == "stopped" and BESIDE in (first.failure or ""):
+            continue  # it had just begun in the same runner: cut short, charged to nobody, and good the next time
         if first.outcome != right.outcome:
             wrong.append(f"{kind}: attempt 1 {first.outcome} ({first.failure}), should have {right.outcome}")
         elif right.words not in (first.failure or ""):
