@@ -105,37 +105,37 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[tuple[str, Any]]:
-        """Take in bytes; return the messages they complete.
+    def feed(self, data: bytes) -> Iterator[tuple[str, Any]]:
+        """Take in bytes; yield the messages they complete. Those before bytes that are no frames are still believed.
 
         Raises:
-            ValueError: They are no frames: somebody else wrote into the channel.
+            ValueError: There are bytes that are no frames: somebody else wrote into the channel.
         """
         buffer = self._buffer
         buffer += data
-        messages: list[tuple[str, Any]] = []
         at = 0
-        while len(buffer) - at >= _HEAD.size:
-            mark, kind, length = _HEAD.unpack_from(buffer, at)
-            if mark != _MARK:
-                raise ValueError("these bytes begin no frame")
-            begin = at + _HEAD.size
-            if len(buffer) - begin < length:
-                break
-            at = begin + length
-            if kind == _FINISHED:
-                messages.append(("finished", _finished(buffer, begin, at)))
-                continue
-            what, body = json.loads(buffer[begin:at].decode("utf-8", "surrogatepass"))
-            messages.append((what, body))
-        del buffer[:at]
-        return messages
+        try:
+            while len(buffer) - at >= _HEAD.size:
+                mark, kind, length = _HEAD.unpack_from(buffer, at)
+                if mark != _MARK:
+                    raise ValueError("these bytes begin no frame")
+                begin = at + _HEAD.size
+                if len(buffer) - begin < length:
+                    break
+                at = begin + length
+                if kind == _FINISHED:
+                    yield "finished", _finished(buffer, begin, at)
+                    continue
+                what, body = json.loads(buffer[begin:at].decode("utf-8", "surrogatepass"))
+                yield what, body
+        finally:
+            del buffer[:at]
 
 
 def read_frames(channel: socket.socket, frames: Frames) -> list[tuple[str, Any]] | None:
     """Wait for bytes; return the messages they complete, None at the stream's end."""
     data = channel.recv(_CHUNK)
-    return frames.feed(data) if data else None
+    return list(frames.feed(data)) if data else None
 
 
 # ---- a job, to the runner --------------------------------------------------------------------------------------------
