@@ -17,6 +17,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from overseer_lite.graph import jobs_from_json, jobs_to_json

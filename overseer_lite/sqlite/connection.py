@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from importlib.resources import files as package_files
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -67,7 +66,7 @@ Row = tuple[Any, ...]
 def _load_queries() -> dict[str, str]:
     """Read queries.sql: `-- name: what it does`, then the statement, then a blank line."""
     statements: dict[str, str] = {}
-    text = package_files("overseer_lite.sqlite").joinpath("queries.sql").read_text(encoding="utf-8")
+    text = files.shipped("queries.sql")
     for block in text.split("\n\n"):
         lines = block.strip().splitlines()
         while lines and lines[0].startswith("-- ") and ": " not in lines[0]:

@@ -12,7 +12,6 @@ import logging
 import os
 import uuid
 from contextlib import contextmanager, suppress
-from importlib.resources import files as package_files
 from typing import TYPE_CHECKING, Final
 
 from overseer_lite import failpoints
@@ -136,7 +135,7 @@ def _write_schema(draft: str, now: Reading) -> None:
     try:
         connection.execute(SYNCHRONOUS_FULL)
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(package_files("overseer_lite.sqlite").joinpath("schema.sql").read_text(encoding="utf-8"))
+        connection.execute(files.shipped("schema.sql"))
         for mark in _MARKS:
             connection.execute(mark)
         for name, value in (("uuid", uuid.uuid4().hex), ("created_wall_us", now.wall_us)):

@@ -69,6 +69,12 @@ class FileIdentity(NamedTuple):
         return cls(found.st_dev, found.st_ino)
 
 
+def shipped(name: str) -> str:
+    """Return the text of a file that lies beside this one. `importlib.resources` would cost 8 ms and 1.5 MiB a process."""
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
+
+
 def state_directory(path: str) -> str:
     """Return the directory of a store's companions."""
     return path + ".d"

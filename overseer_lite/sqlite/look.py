@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import TYPE_CHECKING, Any, Self
 
@@ -182,6 +181,8 @@ def ready_now(db: Database, job_id: str, now: Reading) -> int | None:
 
 def nearest_id(db: Database, job_id: str) -> str | None:
     """Return the stored id most like the given one, None if none is like it."""
+    import difflib
+
     for length in (len(job_id) // 2, 1, 0):
         prefix = job_id[:length]
         found = [row[0] for row in db.all("similar_ids", (prefix, prefix + "\U0010ffff"))]

@@ -32,7 +32,7 @@ from overseer_lite.job import (
     check_transition,
     encode,
 )
-from overseer_lite.sqlite import create, gate, look, reserve, settle, submit, wakeup
+from overseer_lite.sqlite import gate, look, reserve, settle, submit, wakeup
 from overseer_lite.sqlite.codes import STATUS, STATUS_CODE, UNSTARTED
 from overseer_lite.sqlite.connection import Database
 from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, whom_to_ring
@@ -154,6 +154,8 @@ class SqliteStore:
 
     def install(self) -> None:
         """Make the store if there is none, migrate one of an older schema; safe from several processes at once."""
+        from overseer_lite.sqlite import create  # most processes find the store made
+
         if not create.create(self.path, self.clock.read(), unsafe_filesystem=self._unsafe_filesystem):
             create.migrate(self.path, unsafe_filesystem=self._unsafe_filesystem)
         self._db.open()

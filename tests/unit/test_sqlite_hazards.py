@@ -1156,6 +1156,7 @@ def test_nothing_but_the_engine_opens_the_file():
         ("create.py", "note"),
         ("files.py", "directory or '.'"),
         ("files.py", "mountinfo"),
+        ("files.py", "os.path.join(os.path.dirname(__file__), name)"),
         ("gate.py", "path"),
         ("wakeup.py", "path"),
     }
