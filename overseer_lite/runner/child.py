@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from overseer_lite import failpoints
-from overseer_lite.clock import CLOCK_VARIABLE, SystemClock, open_clock
+from overseer_lite.clock import SystemClock, open_clock
 from overseer_lite.errors import AppError, OverseerError
 from overseer_lite.graph import as_graph, to_json
 from overseer_lite.handler import Ending, RunningJob, describe, execute
@@ -105,7 +105,8 @@ class _Runner:
         self._files = config["files"]
         self._loop = _Loop()
         self._observe = _observer()
-        self._clock = open_clock() if os.environ.get(CLOCK_VARIABLE) else SystemClock()
+        clock = open_clock()
+        self._boottime_us = clock.boottime_us if isinstance(clock, SystemClock) else lambda: clock.read().boottime_us
         self._poll = select.poll()
         self._poll.register(TOKENS_FD, select.POLLIN)
         self._output = os.dup(1)  # not inherited
@@ -154,12 +155,12 @@ class _Runner:
                 self._waiting.extend(parcel)
 
     def _run(self, token: int, slot: int, reserved: ReservedJob) -> None:
-        self._steps.begin(slot, self._clock.read().boottime_us, self._output_bytes())
+        self._steps.begin(slot, self._boottime_us(), self._output_bytes())
         failpoints.hit("runner.begun")
         ending = self._execute(slot, reserved)
         _flush()
         failpoints.hit("runner.ended")
-        self._steps.end(slot, self._clock.read().boottime_us, self._output_bytes())
+        self._steps.end(slot, self._boottime_us(), self._output_bytes())
         failpoints.hit("runner.marked_ended")
         if ending.outcome is Outcome.FINISHED and not ending.added:
             self._control.sendall(finished_frame(token, ending.result_json))

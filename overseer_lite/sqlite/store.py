@@ -35,7 +35,7 @@ from overseer_lite.job import (
 from overseer_lite.sqlite import gate, look, reserve, settle, submit, wakeup
 from overseer_lite.sqlite.codes import STATUS, STATUS_CODE, UNSTARTED
 from overseer_lite.sqlite.connection import Database
-from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, whom_to_ring
+from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, more_to_ring, whom_to_ring
 from overseer_lite.store import (
     CAPABILITIES,
     Backup,
@@ -395,6 +395,8 @@ class SqliteStore:
             if hungry != bool(idle) and (row is None or row[1]):
                 db.run("set_idle", (key, int(hungry)))
             bells = self._bells(moment, taken, worker)
+            if jobs and not bells:
+                bells = more_to_ring(moment, worker, self._types, limits or ())
         self._ring(bells)
         return Exchange(jobs, refused, FULL_RETRY_S if full else next_due_s)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 from overseer_lite.job import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from overseer_lite.clock import Reading
     from overseer_lite.sqlite.connection import Database
@@ -56,19 +57,43 @@ def adopt_boot(moment: Moment) -> None:
 
 
 def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: dict[int, str]) -> list[str]:
-    """Return the idle workers that could take what this transaction made ready and did not itself take.
+    """Return the idle workers to ring for what this transaction made ready and did not itself take.
+
+    As many as there are jobs, and one more, lest one that stands still strand a job; chosen by chance, lest it be the same
+    one each time. To wake them all for each job would cost those that find nothing, and whoever waits for them. Whoever
+    takes a job and sees more rings again (`more_to_ring`), so that none is left while somebody is idle.
 
     Nobody is missed: who sets `idle` does so in a transaction that saw no job, so it comes before or after this one.
     """
-    left = {key for key, count in moment.made_ready.items() if count > taken.get(key, 0)}
+    left = {key: count - taken.get(key, 0) for key, count in moment.made_ready.items() if count > taken.get(key, 0)}
     if not left and not moment.due_changed:
         return []
+    idle = moment.db.all("idle_workers", (but,))
+    if moment.due_changed:
+        return [worker for worker, _types, _run in idle]
     names = {type_names[key] for key in left}
-    return [
-        worker
-        for worker, types, _run in moment.db.all("idle_workers", (but,))
-        if moment.due_changed or names.intersection(json.loads(types))
-    ]
+    able = [worker for worker, types, _run in idle if names.intersection(json.loads(types))]
+    wanted = sum(left.values()) + 1
+    return able if len(able) <= wanted else random.sample(able, wanted)
+
+
+def more_to_ring(moment: Moment, but: str, type_keys: dict[str, int], limited: Collection[str]) -> list[str]:
+    """Return one idle worker for which there is still something ready, if there is one.
+
+    Args:
+        limited: Types that are left out: whoever makes room under a limit rings for it.
+    """
+    db = moment.db
+    for worker, types, run in db.all("idle_workers", (but,)):
+        keys = keys_json(type_keys[name] for name in json.loads(types) if name in type_keys and name not in limited)
+        if run is None:
+            ready = db.all("candidates", (keys, 1))
+        else:
+            found = db.one("run", (run,))
+            ready = db.all("candidates_in_run", (keys, 1, found[0])) if found else []
+        if ready:
+            return [worker]
+    return []
 
 
 def failure_text(failure: Failure | None) -> str | None:

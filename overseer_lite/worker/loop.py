@@ -102,6 +102,7 @@ class Worker:
         self.runner = new_runner()
         self._bell: Bell | None = None
         self._entered = False
+        self._timed = False  # whether any type has a timeout
         self._selector = selectors.DefaultSelector()
         for fd in wake_fds:
             self._selector.register(fd, selectors.EVENT_READ, "wake")
@@ -162,6 +163,7 @@ class Worker:
             self._mirror_at = time.monotonic() + self.spec.heartbeat_interval_s
         self._entered = True
         self._hungry = True
+        self._timed = any(options.timeout is not None for options in self.runner.options.values())
         self._killed_starts = 0
 
     def _trouble(self, error: StoreUnavailableError) -> None:
@@ -240,8 +242,9 @@ class Worker:
             return  # told to stop at once: only the store has still to hear of it
         ends = [ended for ended in self.runner.receive() if ended.token in self._held]
         left_by = [ended for ended in ends if ended.outcome is not Outcome.FINISHED and self._left_strays(ended)]
+        now_us = self._store.clock.read().boottime_us
         for ended in ends:
-            self._ended(ended)
+            self._ended(ended, now_us)
         if ends:
             self._front_since = time.monotonic()
         if left_by:
@@ -264,7 +267,7 @@ class Worker:
         log.warning("Job %s left threads or processes behind; its runner is replaced", job_id)
         return True
 
-    def _ended(self, ended: Ended) -> None:
+    def _ended(self, ended: Ended, now_us: int) -> None:
         held = self._held.pop(ended.token)
         failpoints.hit("worker.outcome")
         slot = self._file.times(held.slot)
@@ -277,7 +280,7 @@ class Worker:
             ended.added,
             ended.failure,
             delay_s,
-            self._evidence(slot),
+            self._evidence(slot, now_us),
         )
         log.info("Job %s exited with status %s", attempt.job_id, ended.outcome)
         self._pace.note(held.job.type, (slot.ended_us - slot.begun_us) / 1e6)
@@ -294,8 +297,9 @@ class Worker:
         self._settled_slots.append(slot)
         self._hungry = True
 
-    def _evidence(self, slot: Slot | Times, exit_: Exit | None = None) -> Evidence:
-        now_us = self._store.clock.read().boottime_us
+    def _evidence(self, slot: Slot | Times, now_us: int | None = None, exit_: Exit | None = None) -> Evidence:
+        if now_us is None:
+            now_us = self._store.clock.read().boottime_us
         output, output_bytes = "", 0
         if slot.state == BEGUN or (slot.state == ENDED and slot.output_end != slot.output_start):
             output, output_bytes = self.runner.output(slot.output_start, slot.output_end)
@@ -366,7 +370,7 @@ class Worker:
         if slot.state < BEGUN:
             return Settlement(attempt, Outcome.HANDED_BACK)
         how = dead.misdeed or _how(dead.exit)
-        evidence = self._evidence(slot, dead.exit)
+        evidence = self._evidence(slot, exit_=dead.exit)
         if slot.state == ENDED:
             message = f"its runner {how} after the handler had ended, before it could report"
             return Settlement(attempt, Outcome.INTERRUPTED, failure=Failure("interruption", message), evidence=evidence)
@@ -399,6 +403,8 @@ class Worker:
 
     def _times_left_s(self) -> list[float]:
         """Return the seconds that are left to attempts with a timeout."""
+        if not self._timed:
+            return []
         timeouts = [(held, self._options(held).timeout) for held in self._held.values()]
         return [max(0.0, s - self._ran_s(held)) for held, s in timeouts if s is not None]
 
@@ -426,6 +432,8 @@ class Worker:
         self._front_since = time.monotonic()
 
     def _watch_time(self) -> None:
+        if not self._timed:
+            return
         for held in self._held.values():
             timeout_s = self._options(held).timeout
             if timeout_s is None or self._ran_s(held) < timeout_s:
@@ -517,6 +525,7 @@ class Worker:
         if now < self._mirror_at:
             return
         self._mirror_at = now + self.spec.heartbeat_interval_s
+        self._hungry = True  # a bell may have rung for one that could not hear it
         try:
             self._store.beat(self.spec.id)
         except StoreUnavailableError as error:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any, Final
 
+from tests.chaos.rig import clear_away, kill_below
 from tests.chaos.scenario import SCENARIOS, Scenario, Skipped, Unit, Violation, joined
 
 MODULES: Final = ("kills", "points", "syscalls", "stops", "hostile", "clocks", "disk", "damage", "garbage", "bad")
@@ -34,6 +36,8 @@ class Progress:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 for line in file:
+                    if not line.endswith("}\n"):
+                        continue  # cut off when the run was
                     entry = json.loads(line)
                     if {"seed": entry["seed"], "kind": entry["kind"]} == self._key and entry["outcome"] != "failed":
                         self.done[entry["scenario"], entry["unit"]] = entry
@@ -73,7 +77,7 @@ class Run:
         if (row.name, index) in self._progress.done:
             return
         directory = os.path.join(self._directory, f"{row.name}-{index}")
-        shutil.rmtree(directory, ignore_errors=True)
+        clear_away(directory)
         os.makedirs(directory, mode=0o700)
         chance = random.Random(f"{self._options.seed}/{row.name}/{index}")
         unit = Unit(row.name, index, directory, chance, self._options.release)
@@ -120,6 +124,18 @@ class Run:
         return 1 if counts["failed"] or not counts["passed"] else 0
 
 
+def _stop_on_signals(directory: str) -> None:
+    """Leave nobody behind when told to stop; what was done so far is in the file of figures."""
+
+    def stop(number: int, _frame: object) -> None:
+        kill_below(directory)
+        os.write(2, b"stopped; the same command with --dir goes on\n")
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
 def main() -> int:
     """Run what was asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -147,7 +163,8 @@ def main() -> int:
     progress = Progress(
         os.path.join(directory, "progress.jsonl"), options.seed, "release" if options.release else "small"
     )
-    print(f"seed {options.seed}, {directory}")
+    print(f"seed {options.seed}, {directory}", flush=True)
+    _stop_on_signals(directory)
     begun = time.monotonic()
     run = Run(options, directory, progress)
     run.rows(rows)

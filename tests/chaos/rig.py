@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -313,3 +314,34 @@ def examine(path: str, env: Mapping[str, str] | None = None, *, brief: bool = Fa
         raise Violation(f"the store cannot be examined: {done.stderr.strip()[-400:]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def kill_below(directory: str) -> bool:
+    """Kill every process of a rig in or below a directory; return whether there was any."""
+    mark = f"{MARK}={directory}".encode()
+    found = False
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]:
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    entries = file.read().split(b"\0")
+                if any(entry == mark or entry.startswith(mark + b"/") for entry in entries) or _holds(pid, directory):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    found = True
+            finally:
+                os.close(pidfd)
+    return found
+
+
+def clear_away(directory: str, timeout_s: float = 10.0) -> None:
+    """Remove what an earlier run left, which may have been killed: its processes, its small disk, its files."""
+    deadline = time.monotonic() + timeout_s
+    while kill_below(directory) or os.path.lexists(directory):
+        disk = os.path.join(directory, "disk")
+        if os.path.ismount(disk):
+            subprocess.run(["umount", "-l", disk], check=False)
+        shutil.rmtree(directory, ignore_errors=True)
+        if time.monotonic() > deadline:
+            raise Violation(f"{directory} cannot be removed: somebody writes into it")
+        time.sleep(0.02)
