@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from overseer_lite.config import Config, load
 from overseer_lite.errors import InvalidInputError, MissingHandlerError, StoreError, WorkersLostError
 from overseer_lite.job import JobInfo, Status
+from overseer_lite.liveness.spawn import python_argv
 from overseer_lite.store import Counts, FullStore, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
-
-_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_BOOT: Final = (
-    "import sys\n"
-    "root = sys.argv.pop(1)\n"
-    "if root not in sys.path: sys.path.append(root)\n"
-    "from overseer_lite.supervisor import main\n"
-    "main(sys.argv[1:])\n"
-)
 
 
 class ResultsByName(Mapping[str, Any]):
@@ -143,7 +133,7 @@ def _supervise_elsewhere(
         "timeout_s": timeout,
         "log_level": "WARNING",
     }
-    argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps([plan, {**overrides, "db": config.db}])]
+    argv = python_argv("overseer_lite.supervisor", [plan, {**overrides, "db": config.db}])
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     words = done.stderr.strip().rsplit("\n", 1)[-1]
     if done.returncode == WorkersLostError.exit_code:

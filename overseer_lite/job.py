@@ -85,6 +85,20 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
 )
 
 
+#: The verb of `TRANSITIONS` by which an attempt of that outcome leaves `started`.
+VERBS: Final[dict[Outcome, str]] = {
+    Outcome.FINISHED: "finish",
+    Outcome.FAILED: "fail",
+    Outcome.ABORTED: "abort",
+    Outcome.FAULTED: "fault",
+    Outcome.CRASHED: "reset",
+    Outcome.INTERRUPTED: "reset",
+    Outcome.STOPPED: "reset",
+    Outcome.RESET: "reset",
+    Outcome.HANDED_BACK: "hand back",
+}
+
+
 def sources(verb: str) -> frozenset[Status]:
     """Return the statuses a verb may leave."""
     return frozenset(move.source for move in TRANSITIONS if move.verb == verb)

@@ -24,7 +24,7 @@ from overseer_lite import failpoints
 from overseer_lite.config import Config, load
 from overseer_lite.errors import InvalidInputError, OverseerError, StoreError, StoreUnavailableError, WorkersLostError
 from overseer_lite.liveness.identity import Identity, read_stat, send_signal
-from overseer_lite.liveness.spawn import Child, Exit, become_subreaper, reap_strays, spawn, supports
+from overseer_lite.liveness.spawn import Child, Exit, become_subreaper, python_argv, reap_strays, spawn, supports
 from overseer_lite.liveness.tree import children, flock_holder
 from overseer_lite.monitor import Monitor, clear_worker
 from overseer_lite.runner import Inspection
@@ -46,14 +46,6 @@ RENEW_S: Final = 60.0  # for looking at an app before the runners are renewed
 BURIAL_S: Final = 20.0  # for the last burials, once told to stop at once
 STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
-_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_BOOT: Final = (
-    "import sys\n"
-    "root = sys.argv.pop(1)\n"
-    "if root not in sys.path: sys.path.append(root)\n"
-    "from overseer_lite.worker.process import main\n"
-    "main(sys.argv[1:])\n"
-)
 
 
 class Plan(NamedTuple):
@@ -412,7 +404,7 @@ class Supervisor:
             "supervisor": self._identity.to_text(),
             "log_level": plan.log_level,
         }
-        argv = [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps(config)]
+        argv = python_argv("overseer_lite.worker.process", config)
         ours = [life_write, report_read]
         try:
             with self._lock:

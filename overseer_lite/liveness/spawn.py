@@ -9,6 +9,7 @@ Spawn from the main thread: what ties a child to its parent's life (`die_with_pa
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_BOOT: Final = (
+    "import sys\n"
+    "from importlib import import_module\n"
+    "root, module = sys.argv.pop(1), sys.argv.pop(1)\n"
+    "if root not in sys.path: sys.path.append(root)\n"
+    "import_module(module).main(sys.argv[1:])\n"
+)
+
+
+def python_argv(module: str, config: object) -> list[str]:
+    """Return the command that calls a module's `main` with a configuration as JSON, in a process of its own.
+
+    By this interpreter, with its safe path: the working directory is not on it, and this package comes last, so that no
+    file that happens to lie there is taken for a module of the standard library or of ours.
+    """
+    return [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, module, json.dumps(config)]
 
 
 class Exit(NamedTuple):

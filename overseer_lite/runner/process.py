@@ -8,7 +8,6 @@ import os
 import select
 import socket
 import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,7 +15,7 @@ from overseer_lite import failpoints
 from overseer_lite.errors import InvalidInputError, OverseerError
 from overseer_lite.handler import Options, options_from
 from overseer_lite.liveness.identity import PF_EXITING, read_stat
-from overseer_lite.liveness.spawn import Child, Exit, spawn
+from overseer_lite.liveness.spawn import Child, Exit, python_argv, spawn
 from overseer_lite.liveness.tree import COOKIE_VARIABLE, Cleared, Tree, children, clear
 from overseer_lite.runner.protocol import (
     CONTROL_FD,
@@ -44,19 +43,11 @@ if TYPE_CHECKING:
 _TAIL_BYTES: Final = 64 * 1024
 _OUTPUT_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _FLOOD_BYTES: Final = 1024 * 1024
-_PACKAGE_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_BOOT: Final = (
-    "import sys\n"
-    "root = sys.argv.pop(1)\n"
-    "if root not in sys.path: sys.path.append(root)\n"
-    "from overseer_lite.runner.child import main\n"
-    "main(sys.argv[1:])\n"
-)
 
 
 def child_argv(config: dict[str, Any]) -> list[str]:
-    """Return the command of a runner: this interpreter, its safe path, and ours at the end of it."""
-    return [sys.executable, "-P", "-c", _BOOT, _PACKAGE_ROOT, json.dumps(config)]
+    """Return the command of a runner."""
+    return python_argv("overseer_lite.runner.child", config)
 
 
 class Spec(NamedTuple):

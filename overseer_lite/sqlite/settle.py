@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from overseer_lite.errors import SupersededError
-from overseer_lite.job import Attempt, Failure, Outcome, Settlement
+from overseer_lite.job import VERBS, Attempt, Failure, Outcome, Settlement
 from overseer_lite.sqlite import submit
 from overseer_lite.sqlite.codes import ABORTED, FAILED, FINISHED, OUTCOME_CODE, STARTED, STATUS, UNSTARTED
 from overseer_lite.sqlite.transaction import failure_text, keys_json, storable
@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from overseer_lite.sqlite.transaction import Moment
 
 FAULT_DELAY_S: Final = 10.0
-
-#: The verb of `TRANSITIONS` by which an attempt of that outcome leaves `started`.
-VERBS: Final[dict[Outcome, str]] = {
-    Outcome.FINISHED: "finish",
-    Outcome.FAILED: "fail",
-    Outcome.ABORTED: "abort",
-    Outcome.FAULTED: "fault",
-    Outcome.CRASHED: "reset",
-    Outcome.INTERRUPTED: "reset",
-    Outcome.STOPPED: "reset",
-    Outcome.RESET: "reset",
-    Outcome.HANDED_BACK: "hand back",
-}
 
 
 class Limits(NamedTuple):

@@ -23,6 +23,7 @@ from overseer_lite.errors import (
 )
 from overseer_lite.graph import Graph
 from overseer_lite.job import (
+    VERBS,
     Attempt,
     AttemptRecord,
     DependencyResult,
@@ -56,19 +57,6 @@ if TYPE_CHECKING:
     from overseer_lite.job import Job
 
 FAULT_DELAY_S: Final = 10.0
-
-#: The verb of `TRANSITIONS` by which an attempt of that outcome leaves `started`.
-VERBS: Final[dict[Outcome, str]] = {
-    Outcome.FINISHED: "finish",
-    Outcome.FAILED: "fail",
-    Outcome.ABORTED: "abort",
-    Outcome.FAULTED: "fault",
-    Outcome.CRASHED: "reset",
-    Outcome.INTERRUPTED: "reset",
-    Outcome.STOPPED: "reset",
-    Outcome.RESET: "reset",
-    Outcome.HANDED_BACK: "hand back",
-}
 
 
 class _Due(NamedTuple):
