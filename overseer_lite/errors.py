@@ -228,7 +228,7 @@ class StoreMissingError(StoreError):
     def __init__(self, path: str) -> None:
         self.path = path
         super().__init__(
-            f"There is no store at {path}. `overseer-lite submit`, `run` or `worker` creates one; "
+            f"There is no store at {path}. `overseer-lite init`, `submit`, `run` or `worker` creates one; "
             "or name another with --db or OVERSEER_LITE_DB."
         )
 

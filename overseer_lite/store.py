@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Capabilities beyond the eleven verbs. A store lists those it has in `capabilities`.
 CAPABILITIES: Final[dict[str, str]] = {
     "exchange": "settles and reserves in one transaction (composed from the eleven where missing)",
-    "runs": "keeps runs: run_info, runs, and a scope for exchange, counts and drained",
+    "runs": "keeps runs: run_info, runs, prune, and a scope for exchange, counts and drained",
     "history": "one row an attempt: attempts",
     "limits": "at most n started jobs of a type: limits of exchange",
     "requests": "an operator's abort or reset of a started job waits for its worker: request, requests",
@@ -417,6 +417,22 @@ class FullStore(Store, Protocol):
 
     def run_info(self, run: str) -> RunInfo | None:
         """Return one run, None if there is none of that id."""
+        ...
+
+    def prune(self, older_s: float, *, dry_run: bool = False) -> list[RunInfo]:
+        """Remove whole ended runs, and the files of their attempts: one transaction a run.
+
+        A run has ended when each of its jobs is finished, failed or aborted; one with a stuck job has not. One on
+        which a job of another run depends stays, unless that other run is removed as well. The ids may be
+        submitted again, as new jobs; what names a job inside the store is never given again.
+
+        Args:
+            older_s: Seconds, by the wall clock, since the run's last attempt ended; if it had none, since its submission.
+            dry_run: Remove nothing.
+
+        Returns:
+            What was removed, or would be: newest first, but a run always before those it depends on.
+        """
         ...
 
 

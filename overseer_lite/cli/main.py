@@ -28,7 +28,7 @@ DEBUG_VARIABLE: Final = "OVERSEER_LITE_DEBUG"
 
 #: Where each command stands; a module is imported when one of its commands is asked for.
 COMMANDS: Final[dict[str, dict[str, str]]] = {
-    "Begin": {"demo": "demo", "check": "work"},
+    "Begin": {"init": "init", "demo": "demo", "check": "work"},
     "Work": {"run": "run", "worker": "work", "submit": "work"},
     "Look": {
         "status": "look",
@@ -38,10 +38,12 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
         "why": "why",
         "workers": "look",
         "runs": "look",
+        "graph": "graph",
+        "events": "events",
         "wait": "look",
     },
-    "Act": {"retry": "act", "abort": "act", "reset": "act", "backup": "backup"},
-    "Examine": {"doctor": "doctor"},
+    "Act": {"retry": "act", "abort": "act", "reset": "act", "prune": "prune", "backup": "backup"},
+    "Examine": {"doctor": "doctor", "test-store": "test_store"},
 }
 _MODULES: Final = {name: module for section in COMMANDS.values() for name, module in section.items()}
 
@@ -62,7 +64,8 @@ class Program(click.Group):
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
-        found: click.Command = getattr(importlib.import_module(f"overseer_lite.cli.{module}"), cmd_name)
+        home = importlib.import_module(f"overseer_lite.cli.{module}")
+        found: click.Command = getattr(home, cmd_name.replace("-", "_"))
         return found
 
     def resolve_command(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from overseer_lite.cli import reports as files
 from overseer_lite.cli import show as say
 from overseer_lite.cli.app import args_option, cpus_allowed, describe_graph, name_app, parse_args, workers_option
 from overseer_lite.cli.session import WORK_SETTINGS, command, json_option, session
@@ -16,6 +17,7 @@ from overseer_lite.job import Status
 
 if TYPE_CHECKING:
     from overseer_lite.cli.live import View
+    from overseer_lite.cli.reports import Reports
     from overseer_lite.job import JobInfo
     from overseer_lite.store import Counts, FullStore, Submitted
 
@@ -37,6 +39,8 @@ _UNFINISHED_NAMED: Final = 3
 @click.option("--retry", is_flag=True, help="With --id: first retry its failed and aborted jobs.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit 4 after so long.")
 @click.option("-x", "stop_on_failure", is_flag=True, help="Stop at the first failure.")
+@files.junit_option
+@files.summary_option
 @json_option
 def run(
     given: str | None,
@@ -46,6 +50,8 @@ def run(
     retry: bool,
     timeout_s: float | None,
     stop_on_failure: bool,
+    junit: str | None,
+    summary: str | None,
     as_json: bool,
 ) -> int:
     """Submit an app's graph, work on that run alone, and wait for its end.
@@ -71,6 +77,7 @@ def run(
         again=(_again(given, graph.id), "" if args_json is None else " (with the same --args)"),
         timeout_s=timeout_s,
         stop_on_failure=stop_on_failure,
+        reports=files.asked(junit, summary),
         as_json=as_json,
     )
 
@@ -119,9 +126,12 @@ def carry_out(
     again: tuple[str, str],
     timeout_s: float | None = None,
     stop_on_failure: bool = False,
+    reports: Reports | None = None,
     as_json: bool = False,
 ) -> int:
     """Work on a run until it has ended or is stopped, telling what happens; return the exit code.
+
+    The reports are written however it ended. One that cannot be written makes a run that went well end with 2.
 
     Args:
         again: The command that continues it, and what must be said of it; args may be secret, and are not repeated.
@@ -134,14 +144,19 @@ def carry_out(
             store, app, run, number, timeout_s=timeout_s, stop_on_failure=stop_on_failure, to_stderr=as_json
         )
         counts = store.counts(run)
-    code = code or counts.exit_code
+    ended = code or counts.exit_code
     took_s = time.monotonic() - began
+    # Before anything is printed: whoever reads our output may have gone, and the files are still wanted.
+    written = reports is None or files.write(store, run, reports)
+    code = ended if written else ended or InvalidInputError.exit_code
+    if reports is not None:
+        files.annotate(store, run, err=as_json)
     if as_json:
         failed = [say.job_json(job) for job in _ended_badly(store, run)]
         seconds = round(took_s, 3)
         say.print_json({"run": run, "exit_code": code, "jobs": counts._asdict(), "seconds": seconds, "failed": failed})
     else:
-        print_summary(store, run, counts, code, took_s, again)
+        print_summary(store, run, counts, ended, took_s, again)
     if lost is not None:
         raise lost
     return code
@@ -216,7 +231,9 @@ def _print_failures(jobs: list[JobInfo]) -> None:
 
 def _ending(code: int) -> str:
     words = {0: "finished", 1: "ended with failures", 4: "timed out", 5: "workers lost"}
-    return words.get(code) or f"stopped by {signal.Signals(code - 128).name}"
+    if code > 128:
+        return f"stopped by {signal.Signals(code - 128).name}"
+    return words.get(code, "could not go on")
 
 
 def _quoted(text: str) -> str:

@@ -45,8 +45,8 @@ INSERT INTO runs (id, args, declared, submitted_wall_us) VALUES (?1, ?2, ?3, ?4)
 -- declare_more: a graph brought new jobs into a run
 UPDATE runs SET declared = declared + ?2 WHERE key = ?1;
 
--- last_job: the highest key given so far
-SELECT coalesce(max(key), 0) FROM jobs;
+-- last_job: the highest key given so far, to jobs pruned since included: none is given twice
+SELECT max(coalesce((SELECT max(key) FROM jobs), 0), coalesce((SELECT value FROM meta WHERE name = 'pruned_key'), 0));
 
 -- add_job: a new job
 INSERT INTO jobs (key, id, run, name, type, priority, waiting_for, depends, due_us, due_wall_us, delay_us, args, awaited)
@@ -237,7 +237,7 @@ SELECT j.key, j.id, j.attempt, w.id FROM workers w JOIN jobs j INDEXED BY starte
 WHERE w.id = ?1 ORDER BY j.key;
 
 -- idle_workers: who waits for a bell
-SELECT id, types, run FROM workers WHERE idle = 1 AND id <> ?1;
+SELECT id, types, run, pid FROM workers WHERE idle = 1 AND id <> ?1;
 
 -- set_idle: a worker waits for its bell, or no longer does
 UPDATE workers SET idle = ?2 WHERE key = ?1;
@@ -267,6 +267,41 @@ RETURNING (SELECT id FROM workers WHERE key = worker);
 -- retry: failed or aborted back to unstarted, counts anew, attempt numbers go on
 UPDATE jobs SET status = 0, failures = 0, crashes = 0, interruptions = 0, failure = NULL WHERE key = ?1 AND status IN (3, 4)
 RETURNING type;
+
+-- ==== pruning
+
+-- ended_runs: runs (or that one) with nothing left to do, whose last attempt ended, or without any: submitted, before then
+SELECT r.key, r.id, r.submitted_wall_us FROM runs r WHERE (?2 IS NULL OR r.id = ?2)
+  AND NOT EXISTS (SELECT 1 FROM jobs j INDEXED BY by_run WHERE j.run = r.key AND j.status IN (0, 1))
+  AND coalesce((SELECT max(a.ended_wall_us) FROM jobs j INDEXED BY by_run JOIN attempts a ON a.job = j.key
+    WHERE j.run = r.key), r.submitted_wall_us) < ?1
+ORDER BY r.key DESC;
+
+-- dependent_runs: other runs that have a job which depends on one of this run
+SELECT DISTINCT j.run FROM jobs d INDEXED BY by_run JOIN dependencies e ON e.dependency = d.key JOIN jobs j ON j.key = e.job
+WHERE d.run = ?1 AND d.awaited = 1 AND j.run <> ?1;
+
+-- note_pruned_key: the highest key of a run about to be pruned counts as given for ever
+INSERT INTO meta (name, value) SELECT 'pruned_key', max(key) FROM jobs WHERE run = ?1 HAVING max(key) IS NOT NULL
+ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+
+-- prune_words: what the run's attempts left in words
+DELETE FROM words WHERE job IN (SELECT key FROM jobs WHERE run = ?1);
+
+-- prune_attempts: its history
+DELETE FROM attempts WHERE job IN (SELECT key FROM jobs WHERE run = ?1);
+
+-- prune_results: its results
+DELETE FROM results WHERE job IN (SELECT key FROM jobs WHERE run = ?1);
+
+-- prune_dependencies: what its jobs depended on
+DELETE FROM dependencies WHERE job IN (SELECT key FROM jobs WHERE run = ?1);
+
+-- prune_jobs: its jobs
+DELETE FROM jobs WHERE run = ?1;
+
+-- prune_run: the run itself
+DELETE FROM runs WHERE key = ?1;
 
 -- ==== looking
 

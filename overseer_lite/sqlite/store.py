@@ -32,7 +32,7 @@ from overseer_lite.job import (
     check_transition,
     encode,
 )
-from overseer_lite.sqlite import gate, look, reserve, settle, submit, wakeup
+from overseer_lite.sqlite import gate, look, prune, reserve, settle, submit, wakeup
 from overseer_lite.sqlite.codes import STATUS, STATUS_CODE, UNSTARTED
 from overseer_lite.sqlite.connection import Database
 from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, more_to_ring, whom_to_ring
@@ -535,6 +535,25 @@ class SqliteStore:
             bells = self._bells(moment)
         self._ring(bells)
         return list(keys)
+
+    def prune(self, older_s: float, *, dry_run: bool = False) -> list[RunInfo]:
+        """Remove whole ended runs that are older than that, each in one transaction, and their attempts' files."""
+        before_us = self.clock.read().wall_us - round(older_s * 1e6)
+        with self._db.read() as db:
+            planned = prune.plan(db, before_us)
+        if dry_run:
+            return planned
+        removed: list[RunInfo] = []
+        for run in planned:
+            with self._db.write("act") as db:
+                done = prune.remove(db, run.id, before_us)
+            if done is not None:
+                removed.append(done)
+        prune.remove_files(self._db, os.path.join(self.state_directory, "files"))
+        if sum(run.counts.total for run in removed) >= TRUNCATE_FROM_JOBS:
+            with suppress(StoreUnavailableError):  # they are gone; the log is cut another time
+                self._db.checkpoint(truncate=True)
+        return removed
 
     def ring_all(self) -> None:
         """Ring every registered worker, idle or not."""

@@ -59,9 +59,10 @@ def adopt_boot(moment: Moment) -> None:
 def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: dict[int, str]) -> list[str]:
     """Return the idle workers to ring for what this transaction made ready and did not itself take.
 
-    As many as there are jobs, and one more, lest one that stands still strand a job; chosen by chance, lest it be the same
-    one each time. To wake them all for each job would cost those that find nothing, and whoever waits for them. Whoever
-    takes a job and sees more rings again (`more_to_ring`), so that none is left while somebody is idle.
+    As many as there are jobs, by chance, and none that stands still: it would not hear. To wake them all for each job would
+    cost those that find nothing, and whoever waits for them (the first line of a handler 1.3 ms after the commit, not 1.0).
+    Whoever takes a job and sees more rings again (`more_to_ring`), whoever recovers a death rings all, and each worker looks
+    by itself when it mirrors its beat: so none is left for long while somebody is idle.
 
     Nobody is missed: who sets `idle` does so in a transaction that saw no job, so it comes before or after this one.
     """
@@ -70,11 +71,22 @@ def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: di
         return []
     idle = moment.db.all("idle_workers", (but,))
     if moment.due_changed:
-        return [worker for worker, _types, _run in idle]
+        return [row[0] for row in idle]
     names = {type_names[key] for key in left}
-    able = [worker for worker, types, _run in idle if names.intersection(json.loads(types))]
-    wanted = sum(left.values()) + 1
-    return able if len(able) <= wanted else random.sample(able, wanted)
+    able = [(worker, pid) for worker, types, _run, pid in idle if names.intersection(json.loads(types))]
+    wanted = sum(left.values())
+    if len(able) > wanted:
+        random.shuffle(able)
+        awake = [one for one in able if not _stands_still(one[1])]
+        able = (awake or able)[:wanted]
+    return [worker for worker, _pid in able]
+
+
+def _stands_still(pid: int) -> bool:
+    from overseer_lite.liveness.identity import read_stat  # who only looks pays for nothing of this
+
+    stat = read_stat(pid)
+    return stat is not None and stat.state in "Tt"
 
 
 def more_to_ring(moment: Moment, but: str, type_keys: dict[str, int], limited: Collection[str]) -> list[str]:
@@ -84,7 +96,7 @@ def more_to_ring(moment: Moment, but: str, type_keys: dict[str, int], limited: C
         limited: Types that are left out: whoever makes room under a limit rings for it.
     """
     db = moment.db
-    for worker, types, run in db.all("idle_workers", (but,)):
+    for worker, types, run, _pid in db.all("idle_workers", (but,)):
         keys = keys_json(type_keys[name] for name in json.loads(types) if name in type_keys and name not in limited)
         if run is None:
             ready = db.all("candidates", (keys, 1))

@@ -1,4 +1,4 @@
-"""What a test of a project, or of another store, needs: time under control, a model store, the contract of stores.
+"""What a test of a project, or of another store, needs: a double, time under control, a model store, the contract.
 
 Everything is looked up at first use: importing this package, or `clock` and `memory` in it, imports no test framework.
 Only `StoreContract` and `StoreMachine` need the extra `testing` (pytest, hypothesis).
@@ -12,10 +12,25 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from overseer_lite.testing.clock import ManualClock, SharedClock
     from overseer_lite.testing.contract import StoreContract
+    from overseer_lite.testing.double import AttemptFailedError, Double
+    from overseer_lite.testing.factory import sqlite_factory
+    from overseer_lite.testing.job import make_job
     from overseer_lite.testing.machine import StoreMachine
     from overseer_lite.testing.memory import MemoryStore
+    from overseer_lite.testing.pool import Pool
 
-__all__ = ["ManualClock", "MemoryStore", "SharedClock", "StoreContract", "StoreMachine"]
+__all__ = [
+    "AttemptFailedError",
+    "Double",
+    "ManualClock",
+    "MemoryStore",
+    "Pool",
+    "SharedClock",
+    "StoreContract",
+    "StoreMachine",
+    "make_job",
+    "sqlite_factory",
+]
 
 _HOMES: Final = {
     "ManualClock": "clock",
@@ -23,6 +38,11 @@ _HOMES: Final = {
     "MemoryStore": "memory",
     "StoreContract": "contract",
     "StoreMachine": "machine",
+    "AttemptFailedError": "double",
+    "Double": "double",
+    "Pool": "pool",
+    "make_job": "job",
+    "sqlite_factory": "factory",
 }
 
 

@@ -93,6 +93,14 @@ class _Controlled:
             )
         )
 
+    def run(self) -> None:
+        """From now on real time that passes counts as well; from the time the clock shows, not the machine's."""
+        self._change(lambda s: s._replace(running=True, real_us=_real_us()))
+
+    def stand(self) -> None:
+        """From now on time stands still until a verb moves it."""
+        self._change(lambda s: s._replace(running=False))
+
     def suspend(self, seconds: float) -> None:
         """Let the machine sleep: the boot-time and the wall clock go on, the monotonic clock does not."""
         gone = _duration_us(seconds)

@@ -168,6 +168,7 @@ class MemoryStore:
         self.interruption_limit = interruption_limit
         self._jobs: dict[str, _Job] = {}  # in order of submission
         self._runs: dict[str, _Run] = {}  # in order of submission
+        self._last_key = 0  # no key is given twice, were the job pruned
         self._workers: dict[str, WorkerRecord] = {}  # in order of registration
         self._beats: dict[str, _Beat] = {}  # of workers
         self._boot_id = self.clock.read().boot_id
@@ -355,6 +356,38 @@ class MemoryStore:
             job.failure = job.due = None
         return [job.id for job in jobs]
 
+    def prune(self, older_s: float, *, dry_run: bool = False) -> list[RunInfo]:
+        """Remove whole ended runs that are older than that and on which no job of a run that stays depends."""
+        before_us = self._now().wall_us - round(older_s * 1e6)
+        ended = [run for run in reversed(self._runs) if self._ended_before(run, before_us)]
+        gone: list[str] = []
+        grown = True
+        while grown:
+            grown = False
+            for run in [run for run in ended if run not in gone]:
+                if self._dependent_runs(run) <= set(gone):
+                    gone.append(run)
+                    grown = True
+        found = [RunInfo(run, self._runs[run].submitted_at, self.counts(run)) for run in gone]
+        if not dry_run:
+            self._jobs = {job.id: job for job in self._jobs.values() if job.run not in gone}
+            self._runs = {run: kept for run, kept in self._runs.items() if run not in gone}
+        return found
+
+    def _ended_before(self, run: str, before_us: int) -> bool:
+        """Whether a run has nothing left to do, and its last attempt (without any: its submission) lies before then."""
+        jobs = [job for job in self._jobs.values() if job.run == run]
+        ends = [record.ended_at for job in jobs for record in job.history] or [self._runs[run].submitted_at]
+        return all(job.status.terminal for job in jobs) and round(max(ends) * 1e6) < before_us
+
+    def _dependent_runs(self, run: str) -> set[str]:
+        """Return the other runs that have a job which depends on one of this run."""
+        return {
+            job.run
+            for job in self._jobs.values()
+            if job.run != run and any(self._jobs[above].run == run for above in job.dependencies)
+        }
+
     # ---- looking -----------------------------------------------------------------------------------------------------
 
     def dependents(self, job_ids: Sequence[str]) -> list[str]:
@@ -440,8 +473,9 @@ class MemoryStore:
             job_id = graph.job_id(job)
             if job_id not in self._jobs:
                 kind, args, dependencies = _content(graph, job)
+                self._last_key += 1
                 new = _Job(
-                    key=len(self._jobs) + 1,
+                    key=self._last_key,
                     id=job_id,
                     run=graph.id,
                     name=job.name,

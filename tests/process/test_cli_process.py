@@ -71,7 +71,9 @@ def end(process):
 def start(tmp_path):
     """Start the command line in a directory of its own; whatever is still there at the end is killed."""
     started = []
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("OVERSEER_LITE_", "CI"))}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OVERSEER_LITE_", "CI", "GITHUB_"))
+    }
 
     def begin(*words, env=None, **options):
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}

@@ -1,0 +1,224 @@
+"""The double: the real engine on a store of its own, in a test's process, with time and order under control.
+
+Nothing is imitated. The store is the SQLite store, the jobs are run by the inline worker; only the clock is a test's,
+and who is next may be drawn by lot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from overseer_lite.errors import OverseerError, UnknownJobError, nearest
+from overseer_lite.graph import as_graph, validate_graph_handlers
+from overseer_lite.handler import as_handlers
+from overseer_lite.job import Outcome, Status
+from overseer_lite.store import compose_exchange, open_store
+from overseer_lite.testing.clock import SharedClock
+from overseer_lite.worker.inline import InlineWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from overseer_lite.job import Attempt, AttemptRecord, JobInfo, ReservedJob, Settlement
+    from overseer_lite.store import Exchange, FullStore
+    from overseer_lite.testing.pool import Pool
+
+KILLED: Final = "killed"
+_MOST_READY: Final = 1_000_000  # by lot means among all that are ready
+
+
+class AttemptFailedError(OverseerError, AssertionError):
+    """An attempt failed, or gave its job up, in a drain that was told to raise on that.
+
+    Attributes:
+        attempt: The attempt.
+        record: Its row of history.
+    """
+
+    def __init__(self, attempt: Attempt, record: AttemptRecord) -> None:
+        self.attempt, self.record = attempt, record
+        failure = record.failure
+        what = failure.message if failure is not None else "no reason is known"
+        trace = f"\n{failure.traceback}" if failure is not None and failure.traceback else ""
+        super().__init__(f"Attempt {attempt.number} of job {attempt.job_id!r} {record.outcome}: {what}{trace}")
+
+
+class Double:
+    """A store, a clock, and a worker in this process. Made by the fixture `overseer_double`.
+
+    Args:
+        handlers: By type: a Handlers, or a plain dict.
+        directory: Where its files lie; it must exist, and be empty.
+        context: What handlers find as `job.context`: the value itself, or a context manager function as an app has
+            it, entered once a drain.
+
+    Attributes:
+        store: The store.
+        clock: Its time; stands still until `advance` moves it, and while a pool works it runs.
+    """
+
+    def __init__(self, handlers: Mapping[str, Any], directory: str | os.PathLike[str], *, context: Any = None) -> None:
+        self.handlers = handlers
+        self.context = context
+        self.directory = os.fspath(directory)
+        self.types = tuple(as_handlers(handlers))
+        self.clock = SharedClock.create(os.path.join(self.directory, "clock"))
+        self.store: FullStore = open_store(
+            os.path.join(self.directory, "jobs.db"), clock=self.clock, durability="normal"
+        )
+        self.store.install()
+
+    def close(self) -> None:
+        """Let go of the store and the clock; the files stay."""
+        self.store.close()
+        self.clock.close()
+
+    # ---- what is to be done
+
+    def submit(self, graph: Any, **args: Any) -> str:
+        """Store a graph: a function (called with the args), a mapping of types, or a Graph; return the run's id.
+
+        Raises:
+            InvalidInputError: The graph cannot be run by the double's handlers; nothing was stored.
+        """
+        made = as_graph(graph, args)
+        validate_graph_handlers(self.types, made)
+        self.store.transact_graph(made)
+        return made.id
+
+    def drain(
+        self,
+        types: Iterable[str] | None = None,
+        limit: int | None = None,
+        until: str | Callable[[], object] | None = None,
+        raise_on_failure: bool = False,
+        seed: int | None = None,
+    ) -> list[str]:
+        """Run jobs in this thread, one after another, until none is ready; return their names in order of their run.
+
+        By priority and submission, as one worker would; time does not pass by itself, so a retry that is due later is
+        not run. A timeout stops nothing here, and a crash takes the test along: `pool` has both.
+
+        Args:
+            types: Only jobs of these types.
+            limit: At most so many attempts.
+            until: Stop when the job of that name has ended for good, or when the function returns something true;
+                asked before each attempt.
+            raise_on_failure: Raise at the first attempt that fails, even if it would be tried again.
+            seed: Draw the next job by lot from those that are ready; the same seed draws the same.
+
+        Raises:
+            AttemptFailedError: An attempt failed or was aborted, and `raise_on_failure` is set.
+        """
+        only = None if types is None else tuple([types] if isinstance(types, str) else types)
+        view: Any = _View(self.store, None if seed is None else random.Random(seed))  # a store: it delegates the rest
+        with self._entered() as held:
+            while (limit is None or len(view.reserved) < limit) and not self._reached(until):
+                # A worker for each attempt: what it did is settled when it leaves.
+                with InlineWorker(
+                    view, self.handlers, context=lambda: contextlib.nullcontext(held), types=only
+                ) as worker:
+                    if not worker.work_once():
+                        break
+                if raise_on_failure:
+                    self._raise_failure(view.reserved[-1].attempt)
+        return [job.name for job in view.reserved]
+
+    def _entered(self) -> AbstractContextManager[Any]:
+        if callable(self.context):
+            entered: AbstractContextManager[Any] = self.context()
+            return entered
+        return contextlib.nullcontext(self.context)
+
+    def _reached(self, until: str | Callable[[], object] | None) -> bool:
+        if until is None:
+            return False
+        return self.job(until).status.terminal if isinstance(until, str) else bool(until())
+
+    def _raise_failure(self, attempt: Attempt) -> None:
+        for record in self.store.attempts(attempt.job_id):
+            if record.number == attempt.number and record.outcome in (Outcome.FAILED, Outcome.ABORTED):
+                raise AttemptFailedError(attempt, record)
+
+    def pool(self, n: int, app: str | None = None, **settings: Any) -> Pool:
+        """Return n worker processes under a supervisor, to be used by `with`; handlers run in processes of their own.
+
+        Args:
+            app: The app whose handlers run, as on the command line; the module in which the double's handlers stand,
+                as its `handlers`, unless given. An app has its own `context`.
+            settings: By name, as in `[tool.overseer_lite]`.
+
+        Raises:
+            InvalidInputError: The handlers are no module's, or the double has a context, which no process can be given.
+        """
+        from overseer_lite.testing.pool import Pool
+
+        return Pool(self, n, app, settings)
+
+    # ---- what happened
+
+    def job(self, name: str) -> JobInfo:
+        """Return what the store knows of the job of that name, or id; of several, the one submitted last.
+
+        Raises:
+            UnknownJobError: There is none.
+        """
+        info = self.store.job_info(name)
+        if info is None:
+            alike = [job for job in self.store.jobs() if job.name == name]
+            info = self.store.job_info(alike[-1].id) if alike else None
+        if info is None:
+            raise UnknownJobError(name, nearest(name, [job.name for job in self.store.jobs()]))
+        return info
+
+    def attempts(self, name: str) -> list[str]:
+        """Return how the attempts of a job ended, oldest first: the words of history, and `killed`.
+
+        `killed` is an attempt whose runner or worker died. The one that is running is not among them.
+        """
+        dead = (Outcome.CRASHED, Outcome.INTERRUPTED)
+        return [
+            KILLED if record.outcome in dead else str(record.outcome)
+            for record in self.store.attempts(self.job(name).id)
+        ]
+
+    def unfinished(self) -> list[str]:
+        """Return the names of the jobs that are not finished, in order of submission."""
+        return [job.name for job in self.store.jobs() if job.status is not Status.FINISHED]
+
+
+class _View:
+    """The store as the drain's worker sees it: notes what was reserved, and may draw the next job by lot."""
+
+    def __init__(self, store: FullStore, chance: random.Random | None) -> None:
+        self._store = store
+        self._chance = chance
+        self.reserved: list[ReservedJob] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def exchange(
+        self, worker: str, settlements: Sequence[Settlement], want: int, types: Collection[str], **options: Any
+    ) -> Exchange:
+        """Settle and reserve: in one transaction, or, where the lot decides, one after the other."""
+        if self._chance is None:
+            result = self._store.exchange(worker, settlements, want, types, **options)
+        else:
+            result = self._store.exchange(worker, settlements, 0, types, **options)
+            drawn = compose_exchange(cast("FullStore", self), worker, (), want, types)
+            keys = {attempt: key for (key, _), attempt in self._store.held_keys(worker).items()}
+            result = result._replace(jobs=[job._replace(key=keys[job.attempt]) for job in drawn.jobs])
+        self.reserved += result.jobs
+        return result
+
+    def jobs_ready(self, types: Collection[str] | None = None, limit: int = 100) -> list[str]:  # noqa: ARG002 - the verb's
+        """Return what is ready, in an order drawn by lot."""
+        ready = self._store.jobs_ready(types, _MOST_READY)
+        if self._chance is not None:
+            self._chance.shuffle(ready)
+        return ready

@@ -1,0 +1,245 @@
+"""Real processes on a double's store: a supervisor with n workers, which a test may kill, and waits that have an end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from overseer_lite.clock import CLOCK_VARIABLE
+from overseer_lite.errors import InvalidInputError, OverseerError, TimedOutError
+from overseer_lite.job import Attempt, JobInfo, Status
+from overseer_lite.liveness.identity import Identity, send_signal
+from overseer_lite.liveness.spawn import python_argv
+from overseer_lite.liveness.workerfile import BEGUN, WorkerFile, WorkerFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from overseer_lite.testing.double import Double
+
+WAIT_S: Final = 10.0
+_LOOK_S: Final = 0.002
+_GRACE_S: Final = 5.0  # for current jobs, when the test is done with the pool
+_END_S: Final = 30.0
+_LOG_CHARS: Final = 4000
+
+
+class PoolLostError(OverseerError, AssertionError):
+    """The supervisor of a pool ended by itself, or a job was not in the state that a test waited for."""
+
+
+class Pool:
+    """n workers in processes of their own, under a supervisor of its own, from `with` to the end of it.
+
+    While it works the double's clock runs: real time passes for the store, from the time the clock showed.
+    """
+
+    def __init__(self, double: Double, n: int, app: str | None, settings: Mapping[str, Any]) -> None:
+        if app is None and double.context is not None:
+            raise InvalidInputError(
+                "A pool's handlers run in other processes, which cannot be given this double's context. Give the app a "
+                "`context` of its own and name it (`app=`)."
+            )
+        self._double = double
+        self._app = app or find_app(double.handlers)
+        self._n = n
+        self._settings = {"heartbeat_interval_s": 10.0, "durability": "normal", "grace_s": _GRACE_S, **settings}
+        self._log = os.path.join(double.directory, "pool.log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start the supervisor; its workers come up meanwhile."""
+        double = self._double
+        double.clock.run()
+        plan = {
+            "address": double.store.path,
+            "app": self._app,
+            "workers": self._n,
+            "log_level": "INFO",
+            "log_file": self._log,
+        }
+        argv = python_argv("overseer_lite.supervisor", [plan, {**self._settings, "db": double.store.path}])
+        environment = {
+            **os.environ,
+            "OVERSEER_LITE_DB": double.store.path,
+            CLOCK_VARIABLE: double.clock.path,
+            "PYTHONPATH": _own_path(),
+        }
+        with open(self._log, "ab") as log:
+            # A group of its own: a Ctrl-C is for the test, which then ends this in order.
+            self._process = subprocess.Popen(
+                argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop in order, current jobs within 5 s; at once if the test has failed."""
+        assert self._process is not None
+        try:
+            self._process.send_signal(signal.SIGTERM)
+            if kind is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(0.2)
+                self._process.send_signal(signal.SIGTERM)
+            self._process.wait(_END_S)
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._double.clock.stand()
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_started(self, name: str, timeout_s: float = WAIT_S) -> RunningAttempt:
+        """Wait until the handler of the job of that name has begun; return that attempt.
+
+        Raises:
+            TimedOutError: It did not begin in time.
+            PoolLostError: The job ended before it was seen, or the supervisor did.
+        """
+
+        def look() -> RunningAttempt | None:
+            info = self._double.job(name)
+            if info.status.terminal:
+                raise PoolLostError(
+                    f"Job {info.id!r} is {info.status}, and was not seen at work. Have its handler wait for something."
+                )
+            return self._begun(info)
+
+        found: RunningAttempt = self._wait(look, f"the start of job {name!r}", timeout_s)
+        return found
+
+    def wait_quiescent(self, timeout_s: float = WAIT_S) -> None:
+        """Wait until nothing is left that could run: none started, none ready, none to be tried later.
+
+        Raises:
+            TimedOutError: Something is left; the message names it.
+            PoolLostError: The supervisor ended.
+        """
+        double = self._double
+        self._wait(lambda: double.store.drained(double.types), "the last job", timeout_s)
+
+    def _begun(self, info: JobInfo) -> RunningAttempt | None:
+        """Return a job's attempt if its runner has noted that the handler is called."""
+        if info.status is not Status.STARTED or info.worker is None:
+            return None
+        store = self._double.store
+        attempt = Attempt(info.id, info.attempt, info.worker)
+        try:
+            snapshot = WorkerFile.read(os.path.join(store.state_directory, "workers", info.worker))
+        except WorkerFileError:
+            return None  # gone, or just being made
+        held = store.held_keys(info.worker)
+        if snapshot is None or not any(
+            slot.state == BEGUN and held.get((slot.job_key, slot.number)) == attempt for slot in snapshot.slots
+        ):
+            return None
+        record = next((record for record in store.workers() if record.id == info.worker), None)
+        if record is None or record.identity is None:
+            return None
+        boot_id = store.clock.read().boot_id
+        return RunningAttempt(attempt, Identity.from_text(record.identity), snapshot.runner, boot_id)
+
+    def _wait(self, look: Callable[[], Any], what: str, timeout_s: float) -> Any:
+        assert self._process is not None
+        until = time.monotonic() + timeout_s
+        while True:
+            found = look()
+            if found:
+                return found
+            code = self._process.poll()
+            if code is not None:
+                raise PoolLostError(f"The pool's supervisor ended with {code}. Its log:\n{self._tail()}")
+            if time.monotonic() > until:
+                left = ", ".join(self._double.unfinished()) or "none"
+                error = TimedOutError(f"Waiting for {what} (not finished: {left})", timeout_s)
+                error.add_note(f"The pool's log:\n{self._tail()}")
+                raise error
+            time.sleep(_LOOK_S)
+
+    def _tail(self) -> str:
+        with open(self._log, encoding="utf-8", errors="replace") as log:
+            return log.read()[-_LOG_CHARS:]
+
+
+class RunningAttempt:
+    """An attempt whose handler has begun, in a pool.
+
+    Attributes:
+        attempt: Which one.
+        worker: The process that holds it.
+        runner: The process in which the handler runs.
+    """
+
+    __slots__ = ("_boot_id", "attempt", "runner", "worker")
+
+    def __init__(self, attempt: Attempt, worker: Identity, runner: Identity | None, boot_id: str) -> None:
+        self.attempt, self.worker, self.runner, self._boot_id = attempt, worker, runner, boot_id
+
+    def __repr__(self) -> str:
+        return f"RunningAttempt({self.attempt}, worker {self.worker.pid})"
+
+    def kill(self) -> None:
+        """SIGKILL the worker, as the kernel would where memory ends; its runner dies with it.
+
+        Raises:
+            PoolLostError: The worker is gone already.
+        """
+        self._kill(self.worker, "worker")
+
+    def kill_runner(self) -> None:
+        """SIGKILL the runner alone, as a handler that crashes its interpreter would.
+
+        Raises:
+            PoolLostError: The runner is gone already.
+        """
+        self._kill(self.runner, "runner")
+
+    def _kill(self, who: Identity | None, what: str) -> None:
+        if who is None or not send_signal(who, signal.SIGKILL, self._boot_id):
+            raise PoolLostError(f"The {what} of {self.attempt} cannot be killed: it is gone.")
+
+
+def find_app(handlers: Mapping[str, Any]) -> str:
+    """Return the app whose `handlers` these are, as the command line would name it.
+
+    A module that stands alone is named by its file, one of a package by its name.
+
+    Raises:
+        InvalidInputError: No module that has been imported from a file has them as its `handlers`.
+    """
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__dict__", {}).get("handlers") is not handlers:
+            continue
+        file = getattr(module, "__file__", None)
+        if file is None or name == "__main__" or not _defines(name, handlers):
+            continue
+        return name if "." in name else os.path.abspath(file)
+    raise InvalidInputError(
+        "No module has these handlers as its `handlers`, and a pool's processes must import them. Name the app (`app=`)."
+    )
+
+
+def _defines(module: str, handlers: Mapping[str, Any]) -> bool:
+    """Whether a module is the one the handlers' functions were written in; others may only have imported them."""
+    from overseer_lite.handler import as_handlers
+
+    return any(getattr(handler.process, "__module__", None) == module for handler in as_handlers(handlers).values())
+
+
+def _own_path() -> str:
+    """Return what this process has on sys.path beyond the interpreter's own, as its children are to have it."""
+    own = (sys.prefix + os.sep, sys.base_prefix + os.sep)
+    return os.pathsep.join(path for path in sys.path if path and not path.startswith(own))

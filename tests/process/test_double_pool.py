@@ -1,0 +1,175 @@
+"""The double's pool: real processes that a test may kill, and what docs/testing.md prints, run as printed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from overseer_lite.errors import TimedOutError
+from overseer_lite.liveness import read_stat
+from overseer_lite.testing.pool import PoolLostError
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
+
+JOBS = """
+import os, signal
+import overseer_lite as overseer
+
+handlers = overseer.Handlers()
+
+@handlers
+def load(job):
+    while job.attempt == 1:
+        signal.pause()
+    return os.getpid()
+
+@handlers
+def merge(job):
+    return job.results["load"]
+
+@handlers
+def hold(job):
+    while True:
+        signal.pause()
+
+@handlers
+def quick(job):
+    return [os.environ["OVERSEER_LITE_DB"], os.environ["OVERSEER_LITE_CLOCK"]]
+
+graph = {"load": [], "merge": ["load"]}
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """A module of handlers in a directory that is on this process's path."""
+    (tmp_path / "double_jobs.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("double_jobs")
+    del sys.modules["double_jobs"]
+
+
+@pytest.mark.parametrize("verb", ["kill", "kill_runner"])
+def test_a_killed_attempt_is_told_and_made_good(overseer_double, jobs, verb):
+    """Whether the worker was killed or the runner alone: one attempt killed, the next one finished, in another process."""
+    d = overseer_double(jobs.handlers)
+    d.submit(jobs.graph)
+    with d.pool(2) as pool:
+        attempt = pool.wait_started("load")
+        getattr(attempt, verb)()
+        pool.wait_quiescent(timeout_s=10)
+
+    assert d.attempts("load") == ["killed", "finished"]
+    assert d.attempts("merge") == ["finished"]
+    assert d.job("load").result not in (None, attempt.runner.pid, os.getpid())
+
+
+def test_a_pool_leaves_nobody_behind(overseer_double, jobs):
+    """Not even where the test fails with a handler at work: supervisor, worker and runner are gone after the block."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"hold": []})
+    pids = []
+
+    def fail(pool):
+        attempt = pool.wait_started("hold")
+        pids.extend((pool.pid, attempt.worker.pid, attempt.runner.pid))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), d.pool(1) as pool:
+        fail(pool)
+
+    assert len(pids) == 3
+    assert [pid for pid in pids if (stat := read_stat(pid)) is not None and not stat.dead] == []
+
+
+def test_waits_have_an_end_and_name_what_is_left(overseer_double, jobs):
+    """A test that hangs says nothing."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"hold": []})
+    with d.pool(1, grace_s=0) as pool:
+        pool.wait_started("hold")
+        with pytest.raises(TimedOutError, match="hold"):
+            pool.wait_quiescent(timeout_s=0.05)
+
+
+def test_a_job_that_ended_unseen_cannot_be_waited_for(overseer_double, jobs):
+    """Its start was missed, and will not come again."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"quick": []})
+    with d.pool(1) as pool:
+        pool.wait_quiescent()
+        with pytest.raises(PoolLostError, match="finished"):
+            pool.wait_started("quick")
+
+
+def test_a_pool_that_cannot_work_says_why(overseer_double, jobs):
+    """The supervisor's last words, not a timeout."""
+    d = overseer_double(jobs.handlers)
+    d.submit(jobs.graph)
+    with d.pool(1, app="no_such_module") as pool, pytest.raises(PoolLostError, match="no_such_module"):
+        pool.wait_quiescent(timeout_s=10)
+
+
+def test_a_pool_s_processes_have_its_double_s_store_and_clock(overseer_double, jobs):
+    """Not those of a double that was made later, which the test's own environment names."""
+    d, _ = overseer_double(jobs.handlers), overseer_double(jobs.handlers)
+    d.submit({"quick": []})
+    with d.pool(1) as pool:
+        pool.wait_quiescent()
+
+    assert d.job("quick").result == [d.store.path, d.clock.path]
+
+
+def test_time_runs_on_from_where_it_stood_while_a_pool_works(overseer_double, jobs):
+    """What the test has let pass has passed for the processes as well, and time stands again afterwards."""
+    d = overseer_double(jobs.handlers)
+    d.clock.advance(1_000_000)
+    d.submit({"quick": []})
+    before = d.clock.read()
+    with d.pool(1) as pool:
+        pool.wait_quiescent()
+    after = d.clock.read()
+
+    assert d.attempts("quick") == ["finished"]
+    assert 0 < after.boottime_us - before.boottime_us < 60_000_000
+    assert after.boot_id == before.boot_id
+    assert d.clock.read() == after
+
+
+def test_the_page_s_python_runs_as_printed(tmp_path):
+    """Each block goes into the file that its first line names; then pytest runs them, in a process of its own."""
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == PAGE.count("```python")
+    for name, body in blocks:
+        with (tmp_path / name).open("a", encoding="utf-8") as file:
+            file.write(body + "\n\n")
+
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(tmp_path),
+        "-p",
+        "no:cacheprovider",
+        "-q",
+    ]
+    done = subprocess.run(
+        [*argv, "test_jobs.py", "test_store.py", "-k", "test_jobs or c00"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b(\d+) passed", done.stdout)
+    assert "skipped" not in done.stdout
