@@ -216,8 +216,8 @@ INSERT INTO workers (id, beat_us) VALUES (?1, ?2) RETURNING key;
 
 -- register: enter a worker, or renew its entry
 INSERT INTO workers (id, registered, beat_us, pid, runner_pid, identity, supervisor, app, app_file, app_mtime, types, run)
-VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-ON CONFLICT (id) DO UPDATE SET registered = 1, beat_us = excluded.beat_us, pid = excluded.pid,
+VALUES (?1, (SELECT coalesce(max(registered), 0) + 1 FROM workers), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (id) DO UPDATE SET registered = iif(registered = 0, excluded.registered, registered), beat_us = excluded.beat_us, pid = excluded.pid,
   runner_pid = excluded.runner_pid, identity = excluded.identity, supervisor = excluded.supervisor, app = excluded.app,
   app_file = excluded.app_file, app_mtime = excluded.app_mtime, types = excluded.types, run = excluded.run;
 
@@ -226,7 +226,7 @@ DELETE FROM workers WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE worke
 
 -- workers: all registered workers
 SELECT id, pid, runner_pid, identity, supervisor, app, app_file, app_mtime, types, run, beat_us FROM workers
-WHERE registered = 1 ORDER BY key;
+WHERE registered > 0 ORDER BY registered;
 
 -- held: what a worker holds
 SELECT j.id, j.attempt, w.id FROM workers w JOIN jobs j INDEXED BY started ON j.worker = w.key AND j.status = 1

@@ -23,7 +23,7 @@ CREATE TABLE runs (
 CREATE TABLE workers (
   key         INTEGER PRIMARY KEY AUTOINCREMENT, -- never given again: a job may name a worker long gone
   id          TEXT NOT NULL UNIQUE,
-  registered  INTEGER NOT NULL DEFAULT 0,        -- 0: somebody reserved by hand under this name
+  registered  INTEGER NOT NULL DEFAULT 0,        -- order of registration; 0: somebody reserved by hand under this name
   idle        INTEGER NOT NULL DEFAULT 0,        -- 1: it asked, there was nothing, it waits for its bell
   beat_us     INTEGER,                           -- monotonic; NULL: in another boot
   pid         INTEGER NOT NULL DEFAULT 0,

@@ -1701,6 +1701,10 @@ class StoreContract:
             one._replace(pid=13, types=("c",)),
             two,
         ]
+        store.exchange("w4", [], 1, ("a",))  # who has asked for work before it registers is no earlier for that
+        for worker in ("w3", "w4"):
+            store.register(WorkerRecord(worker, 1))
+        assert [worker.id for worker in store.workers()] == ["w1", "w2", "w3", "w4"]
 
     @needs("workers")
     def test_c191_a_worker_that_leaves_is_struck_out(self, store: FullStore) -> None:
