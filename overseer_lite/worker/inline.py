@@ -88,12 +88,13 @@ class InlineWorker:
     def __enter__(self) -> Self:
         """Enter the store, enter the context, begin to beat."""
         log.info("Worker starting")
-        if any(handler.timeout is not None for handler in self._handlers.values()):
-            log.warning(
-                "Worker %s runs inline: a timeout cannot stop a handler here, nor is a crash survived; "
-                "start(store, app=..., workers=n) has both",
-                self.id,
-            )
+        timed = any(handler.timeout is not None for handler in self._handlers.values())
+        log.log(
+            logging.WARNING if timed else logging.INFO,
+            "Worker %s runs inline: a timeout cannot stop a handler here, nor is a crash survived; "
+            "start(store, app=..., workers=n) has both",
+            self.id,
+        )
         self._stack = contextlib.ExitStack()
         self._held = self._stack.enter_context(self._context())
         if self._full is not None:
