@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from overseer_lite.testing.clock import ManualClock, SharedClock
     from overseer_lite.testing.contract import StoreContract
-    from overseer_lite.testing.double import AttemptFailedError, Double
+    from overseer_lite.testing.double import AttemptFailedError, Double, NotReachedError
     from overseer_lite.testing.factory import sqlite_factory
     from overseer_lite.testing.job import make_job
     from overseer_lite.testing.machine import StoreMachine
@@ -24,6 +24,7 @@ __all__ = [
     "Double",
     "ManualClock",
     "MemoryStore",
+    "NotReachedError",
     "Pool",
     "SharedClock",
     "StoreContract",
@@ -40,6 +41,7 @@ _HOMES: Final = {
     "StoreMachine": "machine",
     "AttemptFailedError": "double",
     "Double": "double",
+    "NotReachedError": "double",
     "Pool": "pool",
     "make_job": "job",
     "sqlite_factory": "factory",

@@ -11,7 +11,7 @@ import os
 import random
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from overseer_lite.errors import OverseerError, UnknownJobError, nearest
+from overseer_lite.errors import InvalidInputError, OverseerError, UnknownJobError, nearest
 from overseer_lite.graph import as_graph, validate_graph_handlers
 from overseer_lite.handler import as_handlers
 from overseer_lite.job import Outcome, Status
@@ -45,6 +45,10 @@ class AttemptFailedError(OverseerError, AssertionError):
         what = failure.message if failure is not None else "no reason is known"
         trace = f"\n{failure.traceback}" if failure is not None and failure.traceback else ""
         super().__init__(f"Attempt {attempt.number} of job {attempt.job_id!r} {record.outcome}: {what}{trace}")
+
+
+class NotReachedError(OverseerError, AssertionError):
+    """A drain ran out of ready jobs before what it was to run until had come true."""
 
 
 class Double:
@@ -106,15 +110,19 @@ class Double:
         Args:
             types: Only jobs of these types.
             limit: At most so many attempts.
-            until: Stop when the job of that name has ended for good, or when the function returns something true;
-                asked before each attempt.
+            until: Stop when the job of that name has ended for good (a handler may have yet to add it), or when the
+                function returns something true; asked before each attempt.
             raise_on_failure: Raise at the first attempt that fails, even if it would be tried again.
             seed: Draw the next job by lot from those that are ready; the same seed draws the same.
 
         Raises:
             AttemptFailedError: An attempt failed or was aborted, and `raise_on_failure` is set.
+            NotReachedError: Nothing is ready any more, and `until` has not come true; all that ran is settled.
+            InvalidInputError: A type without a handler, or a negative limit; nothing was run.
         """
-        only = None if types is None else tuple([types] if isinstance(types, str) else types)
+        only = self._known_types(types)
+        if limit is not None and limit < 0:
+            raise InvalidInputError(f"A drain cannot be limited to {limit} attempts. Give 0 or more.")
         view: Any = _View(self.store, None if seed is None else random.Random(seed))  # a store: it delegates the rest
         with self._entered() as held:
             while (limit is None or len(view.reserved) < limit) and not self._reached(until):
@@ -123,6 +131,7 @@ class Double:
                     view, self.handlers, context=lambda: contextlib.nullcontext(held), types=only
                 ) as worker:
                     if not worker.work_once():
+                        self._miss(until)
                         break
                 if raise_on_failure:
                     self._raise_failure(view.reserved[-1].attempt)
@@ -137,7 +146,37 @@ class Double:
     def _reached(self, until: str | Callable[[], object] | None) -> bool:
         if until is None:
             return False
-        return self.job(until).status.terminal if isinstance(until, str) else bool(until())
+        if not isinstance(until, str):
+            return bool(until())
+        found = self._find(until)
+        return found is not None and found.status.terminal
+
+    def _miss(self, until: str | Callable[[], object] | None) -> None:
+        """Nothing is ready: an error where the drain was to go on until something."""
+        if until is None:
+            return
+        what = "its function returned something true"
+        if isinstance(until, str):
+            found = self._find(until)
+            where = "there is no such job" if found is None else f"it is {_stands(found)}"
+            what = f"job {until!r} had ended ({where})"
+        left = [f"{job.name} ({_stands(job)})" for job in self.store.jobs() if not job.status.terminal]
+        raise NotReachedError(
+            f"Nothing is ready any more, and the drain was to go on until {what}. Left: {', '.join(left) or 'none'}."
+        )
+
+    def _known_types(self, types: Iterable[str] | None) -> tuple[str, ...] | None:
+        if types is None:
+            return None
+        only = tuple([types] if isinstance(types, str) else types)
+        for kind in only:
+            if kind not in self.types:
+                near = nearest(kind, self.types)
+                raise InvalidInputError(
+                    f"The double has no handler of type {kind!r}, so a drain would run none."
+                    + (f" Did you mean {near!r}?" if near else f" It has: {', '.join(self.types) or 'none'}.")
+                )
+        return only
 
     def _raise_failure(self, attempt: Attempt) -> None:
         for record in self.store.attempts(attempt.job_id):
@@ -167,12 +206,16 @@ class Double:
         Raises:
             UnknownJobError: There is none.
         """
+        info = self._find(name)
+        if info is None:
+            raise UnknownJobError(name, nearest(name, [job.name for job in self.store.jobs()]))
+        return info
+
+    def _find(self, name: str) -> JobInfo | None:
         info = self.store.job_info(name)
         if info is None:
             alike = [job for job in self.store.jobs() if job.name == name]
             info = self.store.job_info(alike[-1].id) if alike else None
-        if info is None:
-            raise UnknownJobError(name, nearest(name, [job.name for job in self.store.jobs()]))
         return info
 
     def attempts(self, name: str) -> list[str]:
@@ -189,6 +232,19 @@ class Double:
     def unfinished(self) -> list[str]:
         """Return the names of the jobs that are not finished, in order of submission."""
         return [job.name for job in self.store.jobs() if job.status is not Status.FINISHED]
+
+
+def _stands(job: JobInfo) -> str:
+    """Say where a job stands, and why it goes no further."""
+    if job.status is not Status.UNSTARTED:
+        return str(job.status)
+    if job.stuck:
+        return "stuck: something it depends on failed or was aborted"
+    if job.due_in_s is not None:
+        return f"due in {job.due_in_s:g} s"
+    if job.waiting_for:
+        return f"waiting for {job.waiting_for}"
+    return "ready"
 
 
 class _View:

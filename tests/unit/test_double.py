@@ -14,7 +14,7 @@ from overseer_lite.errors import InvalidInputError, MissingHandlerError, NotJson
 from overseer_lite.job import Status
 from overseer_lite.liveness import Identity, WorkerFile
 from overseer_lite.store import WorkerRecord, open_store
-from overseer_lite.testing import AttemptFailedError, ManualClock, Pool, SharedClock, make_job
+from overseer_lite.testing import AttemptFailedError, ManualClock, NotReachedError, Pool, SharedClock, make_job
 
 handlers = overseer.Handlers()
 
@@ -178,6 +178,37 @@ def test_a_drain_ends_where_it_is_told(overseer_double):
     assert d.drain(until=lambda: d.job("p4").status is Status.FINISHED) == ["p3", "p4"]
     assert d.unfinished() == ["p5"]
     assert d.store.counts().started == 0
+
+
+def test_a_drain_may_go_on_until_a_job_that_a_handler_has_yet_to_add(overseer_double):
+    """It is not known when the drain begins, and no mistake."""
+    d = overseer_double(handlers)
+    d.submit({"adder": [], "part": []})
+
+    assert d.drain(until="adder-part") == ["adder", "part", "adder-part"]
+
+
+@pytest.mark.parametrize("until", ["part", "prt", lambda: False])
+def test_a_drain_that_cannot_get_there_says_what_is_left(overseer_double, until):
+    """Ending in silence, it would leave the test to assert about something that never ran."""
+    d = overseer_double(handlers, context={"pool": FakePool(fail=1)})
+    d.submit({"load": [], "part": ["load"]})
+
+    with pytest.raises(NotReachedError, match=r"load \(due in 60 s\), part \(waiting for 1\)"):
+        d.drain(until=until)
+    assert d.attempts("load") == ["failed"]
+
+
+def test_a_drain_refuses_types_and_limits_that_mean_nothing(overseer_double):
+    """A misspelt type would run nothing, which an assertion might like."""
+    d = overseer_double(handlers)
+    d.submit({"part": []})
+
+    with pytest.raises(InvalidInputError, match="Did you mean 'part'"):
+        d.drain(types="prt")
+    with pytest.raises(InvalidInputError, match="-1"):
+        d.drain(limit=-1)
+    assert d.drain(limit=0) == []
 
 
 @pytest.mark.parametrize(
