@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from overseer_lite.api import Outcome, run, start
+    from overseer_lite.commands import command
     from overseer_lite.errors import (
         AppError,
+        CommandFailedError,
         ConfigError,
         CycleError,
         GraphConflictError,
@@ -40,9 +42,10 @@ __version__: Final = "0.1.0"
 
 _PLACES: Final = {
     "api": ("Outcome", "run", "start"),
+    "commands": ("command",),
     "errors": (
-        "AppError", "ConfigError", "CycleError", "GraphConflictError", "IllegalTransitionError", "InvalidGraphError",
-        "InvalidInputError", "InvalidJobError", "MissingHandlerError", "NotJsonError", "OverseerError", "StoreError",
+        "AppError", "CommandFailedError", "ConfigError", "CycleError", "GraphConflictError", "IllegalTransitionError",
+        "InvalidGraphError", "InvalidInputError", "InvalidJobError", "MissingHandlerError", "NotJsonError", "OverseerError", "StoreError",
         "StoreMissingError", "StoreUnavailableError", "SupersededError", "TimedOutError", "UnknownDependencyError",
         "UnknownJobError", "WorkersLostError",
     ),
@@ -57,6 +60,7 @@ __all__ = [
     "AppError",
     "Attempt",
     "AttemptRecord",
+    "CommandFailedError",
     "ConfigError",
     "Counts",
     "CycleError",
@@ -91,6 +95,7 @@ __all__ = [
     "__version__",
     "abort",
     "abort_silent",
+    "command",
     "fault",
     "harness",
     "job_graph",

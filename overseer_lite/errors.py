@@ -287,6 +287,22 @@ class SupersededError(OverseerError):
         )
 
 
+# ---- in a handler ----------------------------------------------------------------------------------------------------
+
+
+class CommandFailedError(OverseerError):
+    """A command that a handler ran (see `command`) did not end with exit code 0.
+
+    Attributes:
+        command: The command as it was given.
+        code: Its exit code, negative for the signal that ended it; None if it could not be started.
+    """
+
+    def __init__(self, command: str, code: int | None, how: str) -> None:
+        self.command, self.code = command, code
+        super().__init__(f"`{command}` {how}")
+
+
 # ---- the command line's other ends -----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar, overload
 
 from overseer_lite.errors import (
+    CommandFailedError,
     DuplicateJobError,
     InvalidInputError,
     InvalidJobError,
@@ -561,6 +562,11 @@ class RunningJob:
         self.added.append(job)
         return job
 
+    @property
+    def has_directory(self) -> bool:
+        """Whether this attempt has a directory, so that `path` can be asked for; a job made by hand may have none."""
+        return self._directory is not None
+
     def path(self, name: str) -> str:
         """Return an absolute path for a file of this attempt; its directory is made, for this user only.
 
@@ -697,7 +703,11 @@ def _ended_by(error: BaseException, handler: Handler, job: RunningJob, observe: 
     _observe(observe, error, job)
     if isinstance(error, AbortJob):
         return Ending(Outcome.ABORTED, failure=Failure("abort", _line(error), traceback=_traceback(error)))
-    failure = Failure("exception", _line(error), _class_name(error), _traceback(error))
+    allowed = len(handler.delays) + 1
+    if isinstance(error, CommandFailedError):  # its words say it all: a traceback would show our own lines
+        failure = Failure("command", _line(error), allowed=allowed)
+    else:
+        failure = Failure("exception", _line(error), _class_name(error), _traceback(error), allowed=allowed)
     return Ending(Outcome.FAILED, failure=failure, retry_in_s=_retry_in_s(handler, job, error))
 
 
@@ -778,7 +788,7 @@ def _traceback(error: BaseException) -> str:
     return f"{head.decode(errors='ignore')}{left_out}{tail.decode(errors='ignore')}"
 
 
-_MACHINERY: Final = (__name__, "overseer_lite.runner", "asyncio", "concurrent.futures")
+_MACHINERY: Final = (__name__, "overseer_lite.commands", "overseer_lite.runner", "asyncio", "concurrent.futures")
 
 
 def _is_machinery(module: object) -> bool:

@@ -299,11 +299,13 @@ class Failure(NamedTuple):
     """Why an attempt, and with it perhaps a job, did not finish.
 
     Attributes:
-        reason: `exception`, `timeout`, `crash`, `interruption`, `result`, `abort`, `conflict`: what kind of end.
+        reason: `exception`, `command`, `timeout`, `crash`, `interruption`, `result`, `abort`, `conflict`: what kind of
+            end.
         message: One line for people.
         exception: The exception's class, qualified, if there was one.
         traceback: The handler's own traceback, if there was one.
         silent: An abort that asked not to be reported (`abort_silent`).
+        allowed: How many attempts may fail by the handler's retries, the first included; None: it does not matter here.
     """
 
     reason: str
@@ -311,6 +313,7 @@ class Failure(NamedTuple):
     exception: str | None = None
     traceback: str | None = None
     silent: bool = False
+    allowed: int | None = None
 
 
 class JobInfo(NamedTuple):

@@ -446,8 +446,10 @@ class Worker:
 
     def _timed_out(self, timeout_s: float) -> Callable[[Held, Slot], Settlement]:
         def verdict(held: Held, slot: Slot) -> Settlement:
-            retry_in_s = self._options(held).retry_in_s(held.job.failures)
-            failure = Failure("timeout", f"it ran for longer than its timeout of {timeout_s:g} s and was stopped")
+            options = self._options(held)
+            retry_in_s = options.retry_in_s(held.job.failures)
+            message = f"it ran for longer than its timeout of {timeout_s:g} s and was stopped"
+            failure = Failure("timeout", message, allowed=len(options.delays) + 1)
             return Settlement(
                 held.job.attempt, Outcome.FAILED, failure=failure, delay_s=retry_in_s, evidence=self._evidence(slot)
             )

@@ -196,3 +196,43 @@ def test_an_end_that_a_killed_worker_had_not_settled_spends_the_attempt_without_
     assert crew.outcomes("brief") == ["interrupted", "finished"]
     assert (info.attempt, info.crashes, info.interruptions) == (2, 0, 1)
     assert "after the handler had ended" in crew.attempts("brief")[0].failure.message
+
+
+def test_a_command_past_its_timeout_is_gone_with_all_it_started_before_the_retry(crew):
+    """Though it runs in a group of its own, and though its child cleaned its environment."""
+    crew.write_app(
+        "handlers['step'] = overseer.command("
+        '"if [ $OVERSEER_ATTEMPT = 2 ]; then exit 0; fi; env -i sleep 61 & echo $$ $! > $CREW_DIRECTORY/new;'
+        ' mv $CREW_DIRECTORY/new $CREW_DIRECTORY/pids; wait", timeout=0.5, retries=1, backoff=0)\n'
+        "@handlers\ndef after(job): note('after', job.attempt)\n"
+    )
+    crew.submit({"step": [], "after": ["step"]})
+    crew.start(1)
+    crew.wait_note("after")
+    assert crew.outcomes("step") == ["failed", "finished"]
+    assert [alive(int(pid)) for pid in (crew.directory / "pids").read_text().split()] == [False, False]
+
+
+def test_an_abort_stops_a_running_command_and_all_it_started(crew):
+    """An operator's wish is granted only when nothing of the attempt is left."""
+    crew.write_app(
+        "handlers['step'] = overseer.command("
+        "'sleep 62 & echo $$ $! > $CREW_DIRECTORY/new; mv $CREW_DIRECTORY/new $CREW_DIRECTORY/pids; wait')\n"
+    )
+    crew.submit({"step": []})
+    crew.start(1)
+    pids = crew.directory / "pids"
+    wait_until(pids.exists, 10, "the command")
+    crew.store.abort_job("r/step")
+    crew.wait_for("step", "aborted")
+    assert [alive(int(pid)) for pid in pids.read_text().split()] == [False, False]
+
+
+def test_a_command_s_output_and_exit_code_stand_in_its_history(crew):
+    """What it wrote last, and how it ended, without Python's words around it."""
+    crew.write_app("handlers['step'] = overseer.command('echo so far; echo no good >&2; exit 4')\n")
+    crew.submit({"step": []})
+    crew.start(1)
+    info = crew.wait_for("step", "failed")
+    assert info.failure.message == "`echo so far; echo no good >&2; exit 4` exited with 4"
+    assert crew.attempts("step")[0].output == "so far\nno good\n"

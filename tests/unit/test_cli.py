@@ -335,7 +335,7 @@ def test_jobs_json_lists_each_job_in_order_of_submission(cli, chain):
         "crashes": 0, "interruptions": 0, "worker": None, "dependencies": [], "priority": 0, "ready": False,
         "stuck": False, "due_in_s": None, "waiting_for": 0, "request": None,
         "failure": {
-            "reason": "exception", "message": "boom", "exception": "ValueError", "silent": False,
+            "reason": "exception", "message": "boom", "exception": "ValueError", "silent": False, "allowed": None,
         },
     }  # fmt: skip
     assert [(job["id"], job["stuck"], job["dependencies"]) for job in value[1:]] == [

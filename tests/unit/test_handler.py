@@ -520,7 +520,7 @@ def test_an_exception_fails_the_attempt():
 
     ending = execute(handler, a_job())
     assert ending._replace(failure=None) == Ending(Outcome.FAILED)
-    assert ending.failure._replace(traceback=None) == Failure("exception", r"'first\nsecond'", "KeyError")
+    assert ending.failure._replace(traceback=None) == Failure("exception", r"'first\nsecond'", "KeyError", allowed=1)
     assert ending.failure.traceback.startswith("Traceback (most recent call last):\n")
     assert ending.failure.traceback.splitlines()[1].endswith("in handler")
     assert "in helper" in ending.failure.traceback
