@@ -39,6 +39,7 @@ CLEAR_TIMEOUT_S: Final = 10.0
 INLINE: Final = "(inline)"  # the app of a worker that runs its handlers in its own process
 _TAIL_BYTES: Final = 64 * 1024
 _SIGKILL: Final = 9
+_LEFT_ALONE: Final = "left alone. See `overseer-lite doctor`"
 
 
 class Recovered(NamedTuple):
@@ -89,7 +90,7 @@ class Monitor:
         self._spare = spare
         self._adopted = adopted
         self._suspected: dict[str, _Suspicion] = {}
-        self._reported: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def path(self, worker: str) -> str:
         """Return where a worker's file lies."""
@@ -118,9 +119,9 @@ class Monitor:
         return recovered
 
     def _examine(self, record: WorkerRecord, own: bool) -> Recovered | None:
-        if record.identity is None:
+        identity = self._identity(record)
+        if identity is None:
             return None
-        identity = Identity.from_text(record.identity)
         life = look(identity, self._store.clock.read().boot_id)
         if life is Life.FOREIGN:
             self._report_once(
@@ -128,13 +129,41 @@ class Monitor:
             )
             return None
         if life in (Life.GONE, Life.OTHER_BOOT):
-            return None if own else self.recover(record.id, identity)
+            return None if own or self._contradicts(record.id, identity) else self.recover(record.id, identity)
         if life is Life.EXITING:
             return None
         if self._lock_is_free(record.id):
             return None if own else self._lost_its_lock(record.id, identity)
         self._watch_silence(record, identity, life)
         return None
+
+    def _identity(self, record: WorkerRecord) -> Identity | None:
+        """Return who a worker is by its row; None: it is no process, or the row is damaged, and then nothing follows."""
+        if record.identity is None:
+            return None
+        try:
+            return Identity.from_text(record.identity)
+        except ValueError:
+            self._report_once(record.id, f"The row of worker %s is damaged: it names no process; {_LEFT_ALONE}")
+            return None
+
+    def _contradicts(self, worker: str, identity: Identity) -> bool:
+        """Whether a worker's own file names another process than its row: a damaged row buries nobody.
+
+        A burial begins with killing whatever carries the worker's name, and that one may be well.
+        """
+        snapshot = self._snapshot(worker)
+        if (
+            snapshot is None
+            or snapshot.copied
+            or snapshot.store_uuid != self._store.uuid
+            or snapshot.identity == identity
+        ):
+            return False
+        self._report_once(
+            worker, f"The row of worker %s is damaged: its lock file names another process; {_LEFT_ALONE}"
+        )
+        return True
 
     def _files(self) -> set[str]:
         return set(os.listdir(os.path.join(self._store.state_directory, "workers")))
@@ -199,20 +228,20 @@ class Monitor:
             self._suspected[record.id] = _Suspicion(now, _cpu_ticks(identity))
             log.warning("Found %d jobs with failed heartbeats", len(self._store.held(record.id)))
             log.warning("Worker %s is silent for %.1f s (%s)", record.id, silent_s, life)
-        if self._has_respite(record, self._suspected[record.id], life, now):
+        if self._has_respite(record, identity, life, now):
             return
         log.warning("Worker %s is killed: %s and silent for %.1f s", record.id, life, silent_s)
         send_signal(identity, _SIGKILL)
 
-    def _has_respite(self, record: WorkerRecord, suspicion: _Suspicion, life: Life, now: float) -> bool:
+    def _has_respite(self, record: WorkerRecord, identity: Identity, life: Life, now: float) -> bool:
         """Whether a silent worker is let live for now: one that is stopped may wake, an inline one may be busy."""
+        suspicion = self._suspected[record.id]
         if life is Life.STOPPED:
             return now - suspicion.since < STOPPED_GRACE_S
         if record.app != INLINE:
             return False
         # A handler may hold its interpreter, and its beat with it: as long as it uses the CPU it is at work.
-        assert record.identity is not None
-        ticks = _cpu_ticks(Identity.from_text(record.identity))
+        ticks = _cpu_ticks(identity)
         if ticks > suspicion.cpu_ticks:
             self._suspected[record.id] = _Suspicion(now, ticks)
         return now - self._suspected[record.id].since < max(self._silent_for_s, STOPPED_GRACE_S)
@@ -225,8 +254,8 @@ class Monitor:
             return None
 
     def _report_once(self, worker: str, message: str) -> None:
-        if worker not in self._reported:
-            self._reported.add(worker)
+        if (worker, message) not in self._reported:
+            self._reported.add((worker, message))
             log.warning(message, worker)
 
     # ---- burying one

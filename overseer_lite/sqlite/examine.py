@@ -35,6 +35,7 @@ ERROR: Final = "error"
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _SPACE_BYTES: Final = 256 * 1024 * 1024
 _MIB: Final = 1024 * 1024
+_DAMAGED_ROW: Final = "Nobody recovers its jobs by that row: `overseer-lite doctor --full`, then restore a backup"
 
 
 class Subject(NamedTuple):
@@ -267,9 +268,18 @@ def _trouble(subject: Subject, record: WorkerRecord, boot_id: str, held: int) ->
     name = f"worker {record.id}"
     jobs = f"{held} started job{'' if held == 1 else 's'}"
     try:
-        life = look(Identity.from_text(record.identity), boot_id)
+        identity = Identity.from_text(record.identity)
     except ValueError as error:
-        return Finding(name, ERROR, f"its row does not say which process it is ({error})", "Restore a backup")
+        return Finding(name, ERROR, f"its row does not say which process it is ({error})", _DAMAGED_ROW)
+    snapshot = _snapshot(subject, record.id)
+    if snapshot is not None and not snapshot.copied and snapshot.identity != identity:
+        return Finding(
+            name,
+            ERROR,
+            f"its row names process {identity.pid}, its lock file process {snapshot.identity.pid}, or another start of it",
+            _DAMAGED_ROW,
+        )
+    life = look(identity, boot_id)
     if life in (Life.GONE, Life.OTHER_BOOT):
         return Finding(
             name,
@@ -284,7 +294,6 @@ def _trouble(subject: Subject, record: WorkerRecord, boot_id: str, held: int) ->
             f"of another pid namespace, {jobs}: it cannot be asked about",
             "Look at it from its container",
         )
-    snapshot = _snapshot(subject, record.id)
     if snapshot is None or snapshot.copied:
         return Finding(
             name,
