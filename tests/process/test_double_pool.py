@@ -1,13 +1,10 @@
-"""The double's pool: real processes that a test may kill, and what docs/testing.md prints, run as printed."""
+"""The double's pool: real processes that a test may kill."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +13,6 @@ from overseer_lite.liveness import read_stat
 from overseer_lite.testing.pool import PoolLostError
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 
 JOBS = """
 import os, signal
@@ -143,33 +137,3 @@ def test_time_runs_on_from_where_it_stood_while_a_pool_works(overseer_double, jo
     assert 0 < after.boottime_us - before.boottime_us < 60_000_000
     assert after.boot_id == before.boot_id
     assert d.clock.read() == after
-
-
-def test_the_page_s_python_runs_as_printed(tmp_path):
-    """Each block goes into the file that its first line names; then pytest runs them, in a process of its own."""
-    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == PAGE.count("```python")
-    for name, body in blocks:
-        with (tmp_path / name).open("a", encoding="utf-8") as file:
-            file.write(body + "\n\n")
-
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        os.devnull,
-        "--rootdir",
-        str(tmp_path),
-        "-p",
-        "no:cacheprovider",
-        "-q",
-    ]
-    done = subprocess.run(
-        [*argv, "test_jobs.py", "test_store.py", "-k", "test_jobs or c00"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\b(\d+) passed", done.stdout)
-    assert "skipped" not in done.stdout

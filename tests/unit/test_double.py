@@ -1,4 +1,4 @@
-"""The double in one process: a job without a store, a drain, the clock, and what docs/testing.md prints about them."""
+"""The double in one process: a job without a store, a drain, the clock."""
 
 from __future__ import annotations
 

@@ -1,0 +1,3 @@
+"""What a README reader compiles."""
+
+A = 1
