@@ -19,11 +19,19 @@ class Heartbeat:
     Args:
         beat: Gives one sign of life; called from the thread.
         interval_s: Seconds between two beats.
+        wait: How to wait so long, or until the event is set; returns whether it is. In real time unless given; a clock
+            that a test moves has a `wait` of its own, so that a worker beats as often as that clock says.
     """
 
-    def __init__(self, beat: Callable[[], None], interval_s: float) -> None:
+    def __init__(
+        self,
+        beat: Callable[[], None],
+        interval_s: float,
+        wait: Callable[[threading.Event, float], bool] | None = None,
+    ) -> None:
         self._beat = beat
         self._interval_s = interval_s
+        self._wait = wait or threading.Event.wait
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -42,5 +50,5 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
+        while not self._wait(self._stop, self._interval_s):
             self.beat()

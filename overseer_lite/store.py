@@ -448,6 +448,10 @@ class FileStore(FullStore, Protocol):
         """
         ...
 
+    def ring(self, worker: str) -> None:
+        """Wake a worker, whatever there may be to do; nothing if nobody of that id has a bell."""
+        ...
+
     def examine(self, *, full: bool = False, silent_for_s: float = 50.0) -> list[Finding]:
         """Look at the store and all around it: engine, filesystem, modes, log, workers, stuck jobs, soundness.
 

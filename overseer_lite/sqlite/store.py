@@ -227,6 +227,10 @@ class SqliteStore:
             self._learn_types(moment.db)
         return whom_to_ring(moment, taken or {}, but, self._names)
 
+    def ring(self, worker: str) -> None:
+        """Wake a worker, whatever there may be to do."""
+        self._ring([worker])
+
     def _ring(self, workers: Sequence[str]) -> None:
         for worker in workers:
             wakeup.ring(self._bell_path(worker))

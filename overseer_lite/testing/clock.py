@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_WALL_S: Final = 1_795_478_400.0  # 2026-11-24 00:00 UTC; fixed, so that a test reads the same every day
 _START_US: Final = 1_000_000_000  # the counters start at different, high values: who mixes them up is seen at once
 _JUST_BOOTED_US: Final = 1_000_000
+_LOOK_S: Final = 0.005
 _MAX_BOOT_ID_BYTES: Final = 64
 
 
@@ -187,9 +188,7 @@ class SharedClock(_Controlled):
         self._map = mapped
 
     @classmethod
-    def create(
-        cls, path: str | os.PathLike[str], *, wall_s: float = DEFAULT_WALL_S, running: bool = False
-    ) -> SharedClock:
+    def create(cls, path: str | os.PathLike[str], *, wall_s: float = DEFAULT_WALL_S, running: bool = False) -> Self:
         """Make a new clock file and attach to it.
 
         Args:
@@ -233,6 +232,20 @@ class SharedClock(_Controlled):
     def close(self) -> None:
         """Detach; the file stays."""
         self._map.close()
+
+    def wait(self, stop: threading.Event, seconds: float) -> bool:
+        """Wait until so many seconds have passed by this clock, or the event is set; return whether it is.
+
+        Another process may move the clock, which nobody is told of: it is looked at every 5 ms.
+        """
+        until_us = self.read().monotonic_us + _duration_us(seconds)
+        while not stop.is_set():
+            reading = self.read()
+            # In another boot the counter begins anew, and what was waited for in the last one is over.
+            if reading.monotonic_us >= until_us or reading.monotonic_us < until_us - _duration_us(seconds):
+                return False
+            stop.wait(_LOOK_S)
+        return True
 
     def _load(self) -> _State:
         return self._newest()[1]

@@ -16,7 +16,7 @@ from overseer_lite.graph import as_graph, validate_graph_handlers
 from overseer_lite.handler import as_handlers
 from overseer_lite.job import Outcome, Status
 from overseer_lite.store import compose_exchange, open_store
-from overseer_lite.testing.clock import SharedClock
+from overseer_lite.testing.pace import PacedClock
 from overseer_lite.worker.inline import InlineWorker
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Double:
         self.context = context
         self.directory = os.fspath(directory)
         self.types = tuple(as_handlers(handlers))
-        self.clock = SharedClock.create(os.path.join(self.directory, "clock"))
+        self.clock = PacedClock.create(os.path.join(self.directory, "clock"))
         self.store: FullStore = open_store(
             os.path.join(self.directory, "jobs.db"), clock=self.clock, durability="normal"
         )

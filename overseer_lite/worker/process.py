@@ -94,7 +94,11 @@ class WorkerProcess:
             identity=self._identity,
             now_us=store.clock.read().monotonic_us,
         )
-        heartbeat = Heartbeat(lambda: file.beat(store.clock.read().monotonic_us), config["heartbeat_interval_s"])
+        heartbeat = Heartbeat(
+            lambda: file.beat(store.clock.read().monotonic_us),
+            config["heartbeat_interval_s"],
+            wait=getattr(store.clock, "wait", None),
+        )
         heartbeat.start()
         generation = 0
         runner_spec = Spec(config["app"], worker_id, store.state_directory)

@@ -35,6 +35,11 @@ def hold(job):
     while True:
         signal.pause()
 
+@handlers(timeout=30, retries=1, backoff=60)
+def slow(job):
+    while job.attempt == 1:
+        signal.pause()
+
 @handlers
 def quick(job):
     return [os.environ["OVERSEER_LITE_DB"], os.environ["OVERSEER_LITE_CLOCK"]]
@@ -137,3 +142,52 @@ def test_time_runs_on_from_where_it_stood_while_a_pool_works(overseer_double, jo
     assert 0 < after.boottime_us - before.boottime_us < 60_000_000
     assert after.boot_id == before.boot_id
     assert d.clock.read() == after
+
+
+def test_time_that_is_advanced_makes_nobody_silent(overseer_double, jobs):
+    """An hour in one call, at a beat of 10 s and a tolerance of three: a job at work keeps its worker, and its attempt."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"hold": []})
+    with d.pool(2, tolerance=3, grace_s=0) as pool:
+        attempt = pool.wait_started("hold")
+        d.clock.advance(3600)
+        silent_s = [worker.silent_s for worker in d.store.workers()]
+        held = d.job("hold")
+
+    assert max(silent_s) < 30
+    assert (held.attempt, held.worker) == (1, attempt.attempt.worker)
+    with open(pool._log, encoding="utf-8") as log:
+        assert "silent" not in log.read()
+
+
+def test_time_that_is_advanced_drives_timeouts_and_retries_in_processes(overseer_double, jobs):
+    """The attempt runs out of its 30 s, and its retry is taken up 60 s later, without 90 s of anybody's time."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"slow": []})
+    with d.pool(1) as pool:
+        pool.wait_started("slow")
+        d.clock.advance(31)
+        pool.wait_attempts("slow", 1)
+        assert d.job("slow").failure.reason == "timeout"
+        assert 0 < d.job("slow").due_in_s <= 60
+        d.clock.advance(60)
+        pool.wait_quiescent()
+
+    assert d.attempts("slow") == ["failed", "finished"]
+
+
+def test_time_does_not_wait_for_a_worker_that_stands_still(overseer_double, jobs):
+    """It will not beat, so it falls silent; the others do not."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"hold": []})
+    with d.pool(2, grace_s=0, tolerance=100) as pool:
+        attempt = pool.wait_started("hold")
+        pool.wait_workers(2)
+        attempt.stop()
+        d.clock.advance(40)
+        silent_s = {worker.id: worker.silent_s for worker in d.store.workers()}
+        attempt.go_on()
+
+    assert silent_s.pop(attempt.attempt.worker) >= 30
+    assert len(silent_s) == 1
+    assert max(silent_s.values()) <= 11

@@ -11,6 +11,7 @@ import pytest
 
 import overseer_lite as overseer
 from overseer_lite.errors import InvalidInputError, MissingHandlerError, NotJsonError, UnknownJobError
+from overseer_lite.heartbeat import Heartbeat
 from overseer_lite.job import Status
 from overseer_lite.liveness import Identity, WorkerFile
 from overseer_lite.store import WorkerRecord, open_store
@@ -360,6 +361,49 @@ def test_a_clock_that_runs_goes_on_from_what_it_showed(tmp_path, eventually, mak
 
     assert shown.monotonic_us < stands.monotonic_us < shown.monotonic_us + 60_000_000
     assert clock.read() == stands
+
+
+class Follower:
+    """Processes that beat once each time they are waited for; notes the time they were waited at."""
+
+    beat_s = 10.0
+
+    def __init__(self, clock):
+        self.clock, self.seen_s = clock, []
+
+    def wait_beaten(self):
+        self.seen_s.append(self.clock.read().monotonic_us / 1e6)
+
+
+def test_time_goes_on_in_steps_of_a_beat_while_somebody_follows(overseer_double):
+    """And at once when nobody does; the sum is what was asked for in both cases."""
+    clock = overseer_double(handlers).clock
+    start_s = clock.read().monotonic_us / 1e6
+    follower = Follower(clock)
+    clock.follow(follower)
+    clock.advance(25)
+    clock.leave(follower)
+    clock.advance(100)
+
+    assert [at - start_s for at in follower.seen_s] == [10, 20, 25]
+    assert clock.read().monotonic_us / 1e6 - start_s == 125
+    with pytest.raises(ValueError, match="-1"):
+        clock.advance(-1)
+
+
+def test_a_beat_is_due_when_a_moved_clock_says_so(tmp_path, eventually):
+    """Not when real time has passed: a worker whose clock stands has all the time there is."""
+    clock, beats = SharedClock.create(tmp_path / "clock"), []
+    heartbeat = Heartbeat(lambda: beats.append(clock.read().monotonic_us), 60, wait=clock.wait)
+    heartbeat.start()
+    clock.advance(59)
+    first = list(beats)
+    clock.advance(1)
+    eventually(lambda: len(beats) == 2)
+    heartbeat.stop()
+
+    assert len(first) == 1
+    assert beats[1] - beats[0] == 60_000_000
 
 
 # ---- what it costs others --------------------------------------------------------------------------------------------
