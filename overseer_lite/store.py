@@ -31,6 +31,8 @@ CAPABILITIES: Final[dict[str, str]] = {
     "looking": "listings: counts, jobs, drained",
     "retry": "an operator's retry",
     "added": "jobs added in the settling transaction",
+    "shared": "several processes may use it at once, each opening it by its address",
+    "failpoints": "visits the failpoints of its transactions, so that a test may kill it there",
 }
 
 

@@ -8,7 +8,8 @@
         run_state_machine_as_test(MyMachine)
 
 Both go by one clock, which the machine moves. After each step everything that can be seen is compared: what the verb
-returned or the class of its error, every job, its history, who holds what, what is ready, counted, silent, drained.
+returned or the class of its error, every job, its history, who holds what, what is ready, counted, silent, drained. Of a
+store without all capabilities only that is asked which it declares.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from overseer_lite.errors import OverseerError
 from overseer_lite.graph import Graph
@@ -70,6 +71,11 @@ _added = st.lists(
 _settled = st.tuples(_pick, st.sampled_from(Outcome), _results, _failures, _delays, _evidence)
 
 
+def needs(*capabilities: str) -> Callable[[Any], Any]:
+    """Leave a rule out where the store does not declare these."""
+    return precondition(lambda machine: machine.store.capabilities.issuperset(capabilities))
+
+
 class StoreMachine(RuleBasedStateMachine):
     """The verbs as rules. Override `make_store`."""
 
@@ -80,6 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model: FullStore = MemoryStore(self.clock)
         self.store = self.make_store(Path(self._directory.name), self.clock)
         self.store.install()
+        self.can = self.store.capabilities
         self.bells: dict[int, Bell] = {}
         self.ids: list[str] = []
         self.attempts: list[Attempt] = [Attempt("r/a", 1, "w1")]
@@ -87,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._wall_s = self._highest_wall_s = 0.0
 
     def make_store(self, directory: Path, clock: Clock) -> FullStore:
-        """Return a fresh store in that directory, or the one left there; crash limit 3."""
+        """Return a fresh store in that directory, or (if it declares `shared`) the one left there; crash limit 3."""
         raise NotImplementedError
 
     def teardown(self) -> None:
@@ -100,13 +107,21 @@ class StoreMachine(RuleBasedStateMachine):
         for bell in self.bells.values():
             bell.close()
         self.bells = {}
-        self.store.close()
+        if hasattr(self.store, "close"):
+            self.store.close()
 
     def both(self, act: Callable[[FullStore], Any]) -> Any:
         """Ask both, compare, and return what the model said, None for an error."""
         expected, seen = _ask(self.model, act), _ask(self.store, act)
         assert plain(seen) == plain(expected), f"the store: {seen!r}\nthe model: {expected!r}"
         return None if isinstance(expected, Exception) else expected
+
+    def settled_already(self, attempt: Attempt) -> bool:
+        """Whether a store without history may answer otherwise than the model: it cannot know how the attempt ended."""
+        if "history" in self.can:
+            return False
+        held = [held for worker in (*WORKERS, "w9") for held in self.model.held(worker)]
+        return attempt not in held and self.model.job_info(attempt.job_id) is not None
 
     def some_id(self, pick: int) -> str:
         """Return an id that is stored, or seldom one that is not."""
@@ -180,6 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
         job_id = self.some_id(pick)
         self.seen([self.both(lambda store: store.reserve_job(worker, job_id))])
 
+    @needs("exchange", "history", "requests")
     @rule(
         worker=_workers,
         drawn=st.lists(_settled, max_size=3),
@@ -200,12 +216,14 @@ class StoreMachine(RuleBasedStateMachine):
         """Settle and reserve."""
         settlements = [self.settlement(each) for each in drawn]
         runs = [run.id for run in self.model.runs()]
-        run = runs[pick % len(runs)] if runs and pick < 4 else None
+        run = runs[pick % len(runs)] if runs and pick < 4 and "runs" in self.can else None
+        limits = limits if "limits" in self.can else None
         exchange = self.both(
             lambda store: store.exchange(worker, settlements, want, types, limits=limits, run=run),
         )
         self.seen(job.attempt for job in exchange.jobs)
 
+    @needs("exchange")
     @rule(worker=_workers, want=st.integers(1, 3), drawn=st.lists(_settled, max_size=3))
     def work(self, worker: str, want: int, drawn: list[tuple[Any, ...]]) -> None:
         """Reserve what there is, and settle some of it: what a worker does all day."""
@@ -222,7 +240,9 @@ class StoreMachine(RuleBasedStateMachine):
         attempt = self.some_attempt(pick)
         names: list[str] = []
         added: list[Job] = []
-        for name, kind, picks, detached in drawn if len(self.ids) < 20 else []:
+        if self.settled_already(attempt):
+            return
+        for name, kind, picks, detached in drawn if len(self.ids) < 20 and "added" in self.can else []:
             dependencies = self.dependencies(picks, names)
             added.append(Job(kind, name=name, args={"n": 1}, dependencies=dependencies, detached=detached))
             names.append(name)
@@ -240,6 +260,8 @@ class StoreMachine(RuleBasedStateMachine):
     def settle(self, pick: int, verb: str, failure: Failure | None, delay_s: float | None) -> None:
         """Let some attempt say something by one of the eleven verbs."""
         attempt = self.some_attempt(pick)
+        if self.settled_already(attempt) and verb in ("fail", "abort"):
+            return
         acts: dict[str, Callable[[FullStore], Any]] = {
             "fail": lambda store: store.fail_job(attempt, failure, delay_s),
             "reset": lambda store: store.reset_job(attempt, delay_s or 0.0),
@@ -251,6 +273,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ---- workers, monitor, operator ----------------------------------------------------------------------------------
 
+    @needs("workers")
     @rule(worker=_workers, verb=st.sampled_from(["register", "beat", "beat", "leave"]), types=_types)
     def come_or_go(self, worker: str, verb: str, types: Collection[str]) -> None:
         """Register a worker, anew or again, or let it beat or leave, registered or not."""
@@ -264,6 +287,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             self.both(lambda store: store.leave(worker))
 
+    @needs("workers", "requests")
     @rule(worker=_workers, outcomes=st.lists(st.tuples(st.sampled_from(Outcome), _failures, _evidence), max_size=3))
     def recover(self, worker: str, outcomes: list[tuple[Outcome, Failure | None, Evidence | None]]) -> None:
         """Recover a worker's jobs, some with a verdict."""
@@ -275,19 +299,28 @@ class StoreMachine(RuleBasedStateMachine):
         }
         self.both(lambda store: store.recover(worker, verdicts))
 
-    @rule(pick=_pick, verb=st.sampled_from(["abort", "wish to abort", "wish to reset", "retry"]), failure=_failures)
-    def operate(self, pick: int, verb: str, failure: Failure | None) -> None:
+    @rule(pick=_pick, failure=_failures)
+    def abort(self, pick: int, failure: Failure | None) -> None:
+        """Abort some job; of one that is started that is a wish, which not every store takes."""
+        job_id = self.some_id(pick)
+        info = self.model.job_info(job_id)
+        if "requests" in self.can or info is None or info.worker is None:
+            self.both(lambda store: store.abort_job(job_id, failure))
+
+    @needs("requests", "retry")
+    @rule(pick=_pick, verb=st.sampled_from(["wish to abort", "wish to reset", "retry"]))
+    def operate(self, pick: int, verb: str) -> None:
         """Let an operator act on some job, or on two."""
         job_id = self.some_id(pick)
         ids = list(dict.fromkeys([job_id, self.some_id(pick // 2)]))
         acts: dict[str, Callable[[FullStore], Any]] = {
-            "abort": lambda store: store.abort_job(job_id, failure),
             "wish to abort": lambda store: store.request(job_id, "abort"),
             "wish to reset": lambda store: store.request(job_id, "reset"),
             "retry": lambda store: store.retry(ids),
         }
         self.both(acts[verb])
 
+    @needs("retry", "looking")
     @rule()
     def retry_all(self) -> None:
         """Retry all that can be."""
@@ -313,7 +346,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(off_s=st.sampled_from([None, 0.0, 10.0, 100.0]))
     def reboot(self, off_s: float | None) -> None:
-        """Boot anew, or only open the store anew.
+        """Boot anew, or only open the store anew; one that nobody can open a second time stays open.
 
         With a wall clock that was set back, whether a job whose time has come waits once more depends on whether
         anybody had looked at it in between: a store may, but need not, have noted it. So it is set right first.
@@ -321,8 +354,9 @@ class StoreMachine(RuleBasedStateMachine):
         if off_s is not None:
             self._step_wall(self._highest_wall_s - self._wall_s)
             self.clock.reboot(off_s=off_s)
-        self.close()
-        self.store = self.make_store(Path(self._directory.name), self.clock)
+        if "shared" in self.can:
+            self.close()
+            self.store = self.make_store(Path(self._directory.name), self.clock)
 
     # ---- what must be the same ---------------------------------------------------------------------------------------
 
@@ -331,19 +365,24 @@ class StoreMachine(RuleBasedStateMachine):
         """Compare everything, one kind of thing after the other."""
         for job_id in self.ids:
             self.both(lambda store, job_id=job_id: store.job_info(job_id))  # type: ignore[misc]
-            self.both(lambda store, job_id=job_id: store.attempts(job_id))  # type: ignore[misc]
-        self.both(lambda store: store.jobs())
+            if "history" in self.can:
+                self.both(lambda store, job_id=job_id: store.attempts(job_id))  # type: ignore[misc]
         self.both(lambda store: store.jobs_ready())
-        self.both(lambda store: store.counts())
-        self.both(lambda store: store.runs())
-        self.both(lambda store: store.workers())
         self.both(lambda store: store.jobs_dead(0.5))
-        self.both(lambda store: [store.drained([kind]) for kind in TYPES])
+        if "looking" in self.can:
+            self.both(lambda store: store.jobs())
+            self.both(lambda store: store.counts())
+            self.both(lambda store: [store.drained([kind]) for kind in TYPES])
+            self.both(lambda store: store.dependents(self.ids[:1]) if self.ids else [])
+        if "runs" in self.can:
+            self.both(lambda store: store.runs())
+        if "workers" in self.can:
+            self.both(lambda store: store.workers())
         for worker in WORKERS:
-            self.both(lambda store, worker=worker: store.held(worker))  # type: ignore[misc]
-            self.both(lambda store, worker=worker: sorted(store.requests(worker)))  # type: ignore[misc]
-        if self.ids:
-            self.both(lambda store: store.dependents(self.ids[:1]))
+            if "workers" in self.can:
+                self.both(lambda store, worker=worker: store.held(worker))  # type: ignore[misc]
+            if "requests" in self.can:
+                self.both(lambda store, worker=worker: sorted(store.requests(worker)))  # type: ignore[misc]
 
 
 def _ask(store: FullStore, act: Callable[[FullStore], Any]) -> Any:

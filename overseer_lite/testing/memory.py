@@ -149,7 +149,7 @@ class SilentBell:
 class MemoryStore:
     """A store in this process's memory; for tests, and the model of what every store promises.
 
-    Capabilities: all but `wake_up`. Verbs are to be called from one thread; beats may come from another.
+    Capabilities: all but `wake_up`, and what takes several processes. Verbs are to be called from one thread; beats may come from another.
 
     Args:
         clock: Where its time comes from; the machine's unless given.
@@ -157,7 +157,7 @@ class MemoryStore:
         interruption_limit: The same for interruptions.
     """
 
-    capabilities: frozenset[str] = frozenset(CAPABILITIES) - {"wake_up"}
+    capabilities: frozenset[str] = frozenset(CAPABILITIES) - {"wake_up", "shared", "failpoints"}
 
     def __init__(self, clock: Clock | None = None, crash_limit: int = 3, interruption_limit: int = 10) -> None:
         self.path = ":memory:"

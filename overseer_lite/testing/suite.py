@@ -28,6 +28,8 @@ _make: Any = load_factory(os.environ[FACTORY_VARIABLE])
 class TestStore(StoreContract):
     """The clauses, on what the factory makes."""
 
+    factory = os.environ[FACTORY_VARIABLE]
+
     def make_store(self, directory: Path, clock: Clock) -> FullStore:
         """Return what the factory makes."""
         store: FullStore = _make(directory, clock)

@@ -21,13 +21,16 @@ from overseer_lite.testing.contract.failures import FailureClauses
 from overseer_lite.testing.contract.fence import FenceClauses
 from overseer_lite.testing.contract.graphs import GraphClauses
 from overseer_lite.testing.contract.history import HistoryClauses
+from overseer_lite.testing.contract.kills import KillClauses
 from overseer_lite.testing.contract.looking import LookingClauses
 from overseer_lite.testing.contract.moves import MoveClauses
 from overseer_lite.testing.contract.order import OrderClauses
+from overseer_lite.testing.contract.processes import ProcessClauses
 from overseer_lite.testing.contract.pruning import PruningClauses
 from overseer_lite.testing.contract.ready import ReadyClauses
 from overseer_lite.testing.contract.results import ResultClauses
 from overseer_lite.testing.contract.retries import RetryClauses
+from overseer_lite.testing.contract.sequences import SequenceClauses
 from overseer_lite.testing.contract.times import TimeClauses
 from overseer_lite.testing.contract.wishes import WishClauses
 from overseer_lite.testing.contract.workers import WorkerClauses
@@ -35,6 +38,9 @@ from overseer_lite.testing.contract.workers import WorkerClauses
 
 class StoreContract(
     # pytest collects the last of them first: so they run in the order of their numbers
+    SequenceClauses,
+    KillClauses,
+    ProcessClauses,
     PruningClauses,
     BellClauses,
     RetryClauses,

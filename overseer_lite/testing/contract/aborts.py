@@ -8,9 +8,9 @@ import pytest
 
 from overseer_lite.errors import SupersededError
 from overseer_lite.graph import job_graph
-from overseer_lite.job import Job, Outcome, Status, stored
+from overseer_lite.job import Failure, Job, Outcome, Status, stored
 from overseer_lite.testing.contract.clauses import Clauses, needs
-from overseer_lite.testing.contract.words import BOOM, bring, finish, info, settle, submit
+from overseer_lite.testing.contract.words import BOOM, bring, finish, info, settle, snapshot, start, submit
 
 if TYPE_CHECKING:
     from overseer_lite.store import FullStore
@@ -80,3 +80,21 @@ class AbortClauses(Clauses):
         settle(store, attempt, Outcome.ABORTED, failure=BOOM)
         assert [info(store, f"r/{name}").status for name in "ab"] == [Status.ABORTED] * 2
         assert info(store, "r/a").failure == BOOM
+
+    @pytest.mark.parametrize("failure", [None, BOOM])
+    def test_c107_a_started_job_is_not_aborted_behind_its_workers_back(
+        self, store: FullStore, failure: Failure | None
+    ) -> None:
+        """Without its attempt nothing is aborted, neither the job nor what depends on it: its process has to be stopped first."""
+        attempt = bring(store, Status.STARTED)
+        before = {job_id: now and now._replace(request=None) for job_id, now in snapshot(store).items()}
+        assert store.abort_job("r/a", failure) == []
+        assert {job_id: now and now._replace(request=None) for job_id, now in snapshot(store).items()} == before
+        store.heartbeat_job(attempt)
+
+    def test_c108_an_abort_without_words_leaves_the_last_words_standing(self, store: FullStore) -> None:
+        """What an earlier attempt said is still the best that is known; dependents are given no words that are not theirs."""
+        submit(store, Job("a"), Job("b", dependencies=["a"]))
+        store.fail_job(start(store), BOOM, retry_in_s=0)
+        assert store.abort_job("r/a") == ["r/a", "r/b"]
+        assert (info(store, "r/a").failure, info(store, "r/b").failure) == (BOOM, None)

@@ -29,8 +29,19 @@ def needs(*capabilities: str) -> Callable[[_Clause], _Clause]:
     return mark
 
 
+def check_needs(store: FullStore, request: pytest.FixtureRequest) -> None:
+    """Skip the clause, and say why, if it needs what the store does not declare."""
+    missing = sorted(set(getattr(request.function, "needs", ())) - store.capabilities)
+    if missing:
+        pytest.skip(f"the store does not declare {', '.join(missing)}")
+
+
 class Clauses:
     """A store under test, installed and empty for each clause; `StoreContract` puts the rooms together."""
+
+    #: How another process opens the store under test: the name, `package.module:function`, of a function of (directory,
+    #: clock); '': by the store's address, its `path`. Only clauses that need `shared` ask.
+    factory: str = ""
 
     def make_store(self, directory: Path, clock: Clock) -> FullStore:
         """Return a fresh store in that directory, by that clock, with a crash limit of 3; it need not be installed."""
@@ -51,9 +62,7 @@ class Clauses:
         """The store under test, installed, empty."""
         store = self.make_store(tmp_path, clock)
         store.install()
-        missing = sorted(set(getattr(request.function, "needs", ())) - store.capabilities)
-        if missing:
-            pytest.skip(f"the store does not declare {', '.join(missing)}")
+        check_needs(store, request)
         yield store
         if hasattr(store, "close"):
             store.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from overseer_lite.job import Attempt, DependencyResult, Job, Outcome, Settlement, Status
 from overseer_lite.testing.clock import ManualClock
 from overseer_lite.testing.contract.clauses import Clauses, needs
@@ -167,3 +169,13 @@ class OrderClauses(Clauses):
         assert [job.attempt.job_id for job in reserved] == ["r/b", "s/a"], (
             "having been reserved alone, it is as any other"
         )
+
+    @needs("exchange")
+    @pytest.mark.parametrize("status", Status)
+    def test_c145_an_exchange_reserves_what_is_ready_and_nothing_else(self, store: FullStore, status: Status) -> None:
+        """In each status: a job that is not unstarted, waits or is stuck is never reserved again."""
+        bring(store, status)
+        ready = {Status.UNSTARTED: ["r/a"], Status.FINISHED: ["r/b"]}.get(status, [])
+        assert store.jobs_ready() == ready
+        assert take(store, 9, ["a", "b"]) == ready
+        assert take(store, 9, ["a", "b"]) == []
