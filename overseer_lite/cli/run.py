@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -11,17 +10,16 @@ import click
 from overseer_lite.cli import reports as files
 from overseer_lite.cli import show as say
 from overseer_lite.cli.app import args_option, cpus_allowed, describe_graph, name_app, parse_args, workers_option
-from overseer_lite.cli.session import WORK_SETTINGS, command, json_option, session
+from overseer_lite.cli.live import OUTPUTS
+from overseer_lite.cli.session import WORK_SETTINGS, command, hint, json_option, session
+from overseer_lite.cli.summary import Again, ended_badly, print_summary
 from overseer_lite.errors import InvalidInputError, OverseerError
-from overseer_lite.job import Status
 
 if TYPE_CHECKING:
     from overseer_lite.cli.live import View
     from overseer_lite.cli.reports import Reports
-    from overseer_lite.job import JobInfo
-    from overseer_lite.store import Counts, FullStore, Submitted
+    from overseer_lite.store import FullStore, Submitted
 
-_FAILURES_SHOWN: Final = 10
 _UNFINISHED_NAMED: Final = 3
 
 
@@ -39,6 +37,13 @@ _UNFINISHED_NAMED: Final = 3
 @click.option("--retry", is_flag=True, help="With --id: first retry its failed and aborted jobs.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit 4 after so long.")
 @click.option("-x", "stop_on_failure", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="failed",
+    show_default=True,
+    help="Of which attempts their output is shown.",
+)
 @files.junit_option
 @files.summary_option
 @json_option
@@ -50,6 +55,7 @@ def run(
     retry: bool,
     timeout_s: float | None,
     stop_on_failure: bool,
+    output: str,
     junit: str | None,
     summary: str | None,
     as_json: bool,
@@ -74,9 +80,10 @@ def run(
         described.app,
         graph.id,
         number,
-        again=(_again(given, graph.id), "" if args_json is None else " (with the same --args)"),
+        again=Again(_again(given, graph.id), "" if args_json is None else " (with the same --args)"),
         timeout_s=timeout_s,
         stop_on_failure=stop_on_failure,
+        output=output,
         reports=files.asked(junit, summary),
         as_json=as_json,
     )
@@ -84,10 +91,7 @@ def run(
 
 def _again(given: str | None, run: str) -> str:
     """Return the command that continues the run."""
-    words = ["overseer-lite", "run", *([] if given is None else [given])]
-    if session().settings.origin("db").startswith("option"):
-        words += ["--db", session().settings.db]
-    return " ".join(map(_quoted, [*words, "--id", run]))
+    return hint("run", *([] if given is None else [given]), "--id", run)
 
 
 def _unfinished(store: FullStore) -> list[str]:
@@ -102,7 +106,7 @@ def _announce(
         click.echo(f"run {say.escape(run)}: {number} stored in {store.path}", err=err)
     else:
         if retry:
-            again = [job.id for job in _ended_badly(store, run)]
+            again = [job.id for job in ended_badly(store, run)]
             if again:
                 store.retry(again)
                 click.echo(f"run {say.escape(run)}: {say.plural(len(again), 'job')} to be retried", err=err)
@@ -113,35 +117,36 @@ def _announce(
         click.echo(f"unfinished runs in this store: {named}{more} (`run --id KEY` continues one)", err=err)
 
 
-def _ended_badly(store: FullStore, run: str) -> list[JobInfo]:
-    return [*store.jobs(run=run, status=Status.FAILED), *store.jobs(run=run, status=Status.ABORTED)]
-
-
 def carry_out(
     store: FullStore,
     app: str,
     run: str,
     number: int | None,
     *,
-    again: tuple[str, str],
+    again: Again,
     timeout_s: float | None = None,
     stop_on_failure: bool = False,
+    output: str = "none",
     reports: Reports | None = None,
     as_json: bool = False,
 ) -> int:
     """Work on a run until it has ended or is stopped, telling what happens; return the exit code.
 
     The reports are written however it ended. One that cannot be written makes a run that went well end with 2.
-
-    Args:
-        again: The command that continues it, and what must be said of it; args may be secret, and are not repeated.
     """
-    began = time.monotonic()
+    began, since = time.monotonic(), time.time()
     code, lost = 0, None
     counts = store.counts(run)
     if counts.started or counts.unstarted > counts.stuck:
         code, lost = _supervise(
-            store, app, run, number, timeout_s=timeout_s, stop_on_failure=stop_on_failure, to_stderr=as_json
+            store,
+            app,
+            run,
+            number,
+            timeout_s=timeout_s,
+            stop_on_failure=stop_on_failure,
+            output=output,
+            to_stderr=as_json,
         )
         counts = store.counts(run)
     ended = code or counts.exit_code
@@ -152,11 +157,12 @@ def carry_out(
     if reports is not None:
         files.annotate(store, run, err=as_json)
     if as_json:
-        failed = [say.job_json(job) for job in _ended_badly(store, run)]
+        failed = [say.job_json(job) for job in ended_badly(store, run)]
         seconds = round(took_s, 3)
         say.print_json({"run": run, "exit_code": code, "jobs": counts._asdict(), "seconds": seconds, "failed": failed})
     else:
-        print_summary(store, run, counts, ended, took_s, again)
+        color = session().settings.color
+        print_summary(store, run, counts, ended, took_s, again, since=since, color=color)
     if lost is not None:
         raise lost
     return code
@@ -170,13 +176,14 @@ def _supervise(
     *,
     timeout_s: float | None,
     stop_on_failure: bool,
+    output: str,
     to_stderr: bool,
 ) -> tuple[int, OverseerError | None]:
     """Return the exit code, and the error that ended it, which is raised only after the summary."""
     from overseer_lite.cli.live import open_view, patient
     from overseer_lite.supervisor import Plan, supervise
 
-    view = open_view(store, run, color=session().settings.color, to_stderr=to_stderr)
+    view = open_view(store, run, color=session().settings.color, to_stderr=to_stderr, output=output)
     plan = Plan(
         store.path,
         app,
@@ -202,41 +209,3 @@ def _close(view: View) -> None:
         view.tick(last=True)
     finally:
         view.close()
-
-
-def print_summary(store: FullStore, run: str, counts: Counts, code: int, took_s: float, again: tuple[str, str]) -> None:
-    """Print how a run ended: counts, what failed and how to see more, how to go on."""
-    if counts.failed or counts.aborted:
-        click.echo("")
-        _print_failures(_ended_badly(store, run))
-    if counts.stuck:
-        click.echo(f"{say.plural(counts.stuck, 'job')} stuck behind what failed")
-    click.echo("")
-    click.echo(f"{_ending(code)} in {say.duration(took_s)}: {say.counts_line(counts)}")
-    click.echo(f"run {say.escape(run)} in {store.path}")
-    if counts.failed or counts.aborted:
-        click.echo(f"to try the failed jobs again: {again[0]} --retry{again[1]}")
-    elif counts.started or counts.unstarted:
-        click.echo(f"to go on: {again[0]}{again[1]}")
-
-
-def _print_failures(jobs: list[JobInfo]) -> None:
-    for job in jobs[:_FAILURES_SHOWN]:
-        message = say.failure_line(job.failure)
-        click.echo(f"{job.status.value:<8} {say.escape(job.id)}" + (f": {message}" if message else ""))
-        click.echo(f"         overseer-lite show {_quoted(job.id)}")
-    if len(jobs) > _FAILURES_SHOWN:
-        click.echo(f"and {len(jobs) - _FAILURES_SHOWN:,} more: overseer-lite jobs --status failed")
-
-
-def _ending(code: int) -> str:
-    words = {0: "finished", 1: "ended with failures", 4: "timed out", 5: "workers lost"}
-    if code > 128:
-        return f"stopped by {signal.Signals(code - 128).name}"
-    return words.get(code, "could not go on")
-
-
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(say.escape(text))

@@ -166,6 +166,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON t
 run_option = click.option("--run", "run", metavar="RUN", help="Only that run.")
 
 
+def hint(*words: str) -> str:
+    """Return the command line that does something, as it can be typed: the store is named where an option named it."""
+    import shlex
+
+    from overseer_lite.cli.show import escape
+
+    settings = session().settings
+    where = ["--db", settings.db] if settings.origin("db").startswith("option") else []
+    return " ".join(shlex.quote(escape(word)) for word in ("overseer-lite", *words, *where))
+
+
 def find_job(store: FullStore, given: str, run: str | None = None) -> JobInfo:
     """Return the job an operator means: its id, or its name where only one job of the store (or run) has it.
 

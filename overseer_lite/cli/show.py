@@ -47,6 +47,11 @@ def escape_output(text: str) -> str:
     return "".join(escape(part, "\n\t") + colour for part, colour in zip(parts, colours, strict=True))
 
 
+def without_colours(text: str) -> str:
+    """Return text without the codes that colour it."""
+    return _COLOUR.sub("", text)
+
+
 def is_terminal(color: str = "auto", stream: IO[str] | None = None) -> bool:
     """Return whether to draw: on a terminal that can, unless `CI` or `NO_COLOR` is set; `color` overrules the latter."""
     stream = stream or sys.stdout
@@ -73,6 +78,11 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def rough(seconds: float) -> str:
+    """Return a duration for what is only a guess: whole seconds, at least one."""
+    return f"{max(1, round(seconds))} s" if seconds < 119.5 else duration(seconds)
 
 
 def clock_time(at: float) -> str:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.cli import show as say
+from overseer_lite.cli.estimate import Estimate
 from overseer_lite.job import Outcome, Status
 from overseer_lite.store import Counts
 
@@ -30,6 +31,7 @@ class Event(NamedTuple):
         word: `started`, `finished`, `failed`, or how else an attempt ended.
         bad: Whether somebody should look at it.
         at: When, in seconds since 1970; for what the store keeps no time of, when it was seen.
+        number: Of the attempt that ended; 0 where none did.
     """
 
     word: str
@@ -37,6 +39,7 @@ class Event(NamedTuple):
     detail: str = ""
     bad: bool = False
     at: float = 0.0
+    number: int = 0
 
 
 class _Seen(NamedTuple):
@@ -45,10 +48,18 @@ class _Seen(NamedTuple):
 
 
 class Watch:
-    """One run as it goes on. `look` returns what happened since it was last called."""
+    """One run as it goes on. `look` returns what happened since it was last called.
+
+    Attributes:
+        counts: As of the last look.
+        jobs: As of the last time they were listed, at most a second before the last look; empty in a large run.
+        estimate: What was seen of how long jobs run.
+    """
 
     def __init__(self, store: FullStore, run: str) -> None:
         self.counts = Counts()
+        self.jobs: list[JobInfo] = []
+        self.estimate = Estimate()
         self._store = store
         self._run = run
         self._seen: dict[str, _Seen] = {}
@@ -63,7 +74,8 @@ class Watch:
         self.counts = self._store.counts(self._run)
         self._failed = {job.id for job in self._failed_jobs()}
         if self.listed:
-            for job in self._store.jobs(run=self._run):
+            self.jobs = self._store.jobs(run=self._run)
+            for job in self.jobs:
                 self._seen[job.id] = _Seen(job.status, job.attempt)
                 self._told[job.id] = job.attempt - (job.status is Status.STARTED)
 
@@ -80,6 +92,7 @@ class Watch:
         before, self.counts = self.counts, self._store.counts(self._run)
         events: list[Event] = []
         if not self.listed:
+            self.jobs = []
             events = self._new_failures() if self.counts != before else []
         elif last or self.counts != before or began >= self._next_list:
             events = self._listed_events()
@@ -96,7 +109,8 @@ class Watch:
         self._failed = {job.id for job in failed}
         now_s = time.time()
         told = [
-            Event("failed", job.id, say.failure_line(job.failure), bad=True, at=now_s) for job in new[:_FAILURES_LISTED]
+            Event("failed", job.id, say.failure_line(job.failure), bad=True, at=now_s, number=job.attempt)
+            for job in new[:_FAILURES_LISTED]
         ]
         more = len(new) - len(told)
         return [*told, Event("failed", f"and {more:,} more", bad=True, at=now_s)] if more else told
@@ -105,7 +119,8 @@ class Watch:
         ended: list[Event] = []
         started: list[Event] = []
         now_s = time.time()
-        for job in self._store.jobs(run=self._run):
+        self.jobs = self._store.jobs(run=self._run)
+        for job in self.jobs:
             before = self._seen.get(job.id, _Seen(Status.UNSTARTED, 0))
             now = _Seen(job.status, job.attempt)
             if now == before and job.id in self._seen:
@@ -151,5 +166,7 @@ class Watch:
                 if last and job.status is Status.UNSTARTED:
                     words.append(f"again in {say.duration(job.due_in_s)}" if job.due_in_s else "to be run again")
             bad = each.outcome is not Outcome.FINISHED
-            events.append(Event(word, job.id, ", ".join(words), bad, each.ended_at))
+            if not bad and each.ran_s is not None:
+                self.estimate.ended(job.type, each.ran_s)
+            events.append(Event(word, job.id, ", ".join(words), bad, each.ended_at, each.number))
         return events

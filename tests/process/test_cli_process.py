@@ -121,8 +121,20 @@ def test_a_run_that_fails_is_mended_and_goes_on(cli, app, tmp_path):
     failed = cli("run", "-n", "2", "--id", "r")
 
     assert failed.code == 1
-    assert without_times(failed.out).splitlines()[-9:] == [
-        "failed      r/second  attempt 1, T, ValueError: not mended yet",
+    lines = without_times(failed.out).splitlines()
+    began = lines.index("failed      r/second  attempt 1, T, ValueError: not mended yet")
+    words = [line for line in lines[began:] if line.startswith("    | ")]
+    assert words[0] == "    | Traceback (most recent call last):"
+    assert words[-1] == "    | ValueError: not mended yet"
+    assert "first says hello" not in failed.out  # that job finished
+    time_lines = [re.sub(r" +T|\d+\.\d", " T", line) for line in lines[began + 1 + len(words) : -8]]
+    assert time_lines[0] == ""
+    assert sorted(line.split()[-1] for line in time_lines[1:3]) == ["r/first", "r/second"]
+    assert time_lines[3:] == [
+        "longest    chain of dependencies T: first T > second T",
+        "parallel    T jobs at a time: T of work in T",
+    ]
+    assert lines[-8:] == [
         "",
         "failed   r/second: ValueError: not mended yet",
         "         overseer-lite show r/second",
@@ -144,6 +156,30 @@ def test_a_run_that_fails_is_mended_and_goes_on(cli, app, tmp_path):
     assert "finished    r/second  attempt 2" in mended.out
     assert cli("show", "third", "--result").out == '{\n  "day": null\n}\n'
     assert "first says hello" in cli("logs", "first").out
+
+
+@pytest.mark.parametrize(("output", "shown"), [("all", ["first says hello", "not mended yet"]), ("none", [])])
+def test_a_run_shows_the_output_that_is_asked_for(cli, app, output, shown):
+    """Of every attempt or of none; by default of those that failed."""
+    ended = cli("run", "-n", "1", "--id", "r", "--output", output)
+
+    words = [line.rpartition(": ")[2].removeprefix("    | ") for line in ended.out.splitlines() if "    | " in line]
+    assert [line for line in words if line in ("first says hello", "not mended yet")] == shown
+
+
+def test_a_run_says_what_was_cut_short_and_recovered(cli, tmp_path):
+    """Which signal, and with which attempt the job finished; the command that shows more names the store that was named."""
+    (tmp_path / "pipeline.py").write_text(
+        "import overseer_lite as o, os\nhandlers = o.Handlers()\n"
+        "@handlers\ndef cut(job):\n    if job.attempt == 1: os.kill(os.getpid(), 9)\n"
+        "@handlers\ndef bad(job): raise ValueError('no')\n"
+        "graph = {'cut': [], 'bad': []}\n"
+    )
+
+    ended = cli("run", "-n", "1", "--id", "r", "--db", "other.db")
+
+    assert "recovered  r/cut: attempt 1 crashed (signal 9 SIGKILL), finished on attempt 2" in ended.out.splitlines()
+    assert f"         overseer-lite show r/bad --db {tmp_path}/other.db" in ended.out.splitlines()
 
 
 def test_run_json_is_alone_on_stdout(cli, app, tmp_path):
@@ -392,7 +428,7 @@ def test_on_a_terminal_a_run_is_a_live_view(start, app, tmp_path):
 
     assert code == 1
     assert "\x1b[?25l" in drawn
-    assert drawn.rindex("\x1b[?25h") < drawn.index("ended with failures in")
+    assert drawn.rindex("\x1b[?25h") < drawn.index("ended with failures")
     assert "failed      r/second  attempt 1" in drawn
     assert re.search(r"\d/3", drawn)
     assert [file.name for file in (tmp_path / ".overseer/jobs.db.d").glob("log-*")] == []
