@@ -81,7 +81,20 @@ class Plan(NamedTuple):
 class _Member:
     """A worker process, from its spawn to its burial."""
 
-    __slots__ = ("_said", "begun_job", "child", "exit", "id", "life", "place", "ready", "report", "spawned_at", "words")
+    __slots__ = (
+        "_said",
+        "begun_job",
+        "child",
+        "exit",
+        "id",
+        "life",
+        "not_its",
+        "place",
+        "ready",
+        "report",
+        "spawned_at",
+        "words",
+    )
 
     def __init__(self, place: int, worker_id: str, child: Child, life: int, report: int) -> None:
         self.place = place
@@ -95,6 +108,7 @@ class _Member:
         self._said = b""
         self.exit: Exit | None = None
         self.spawned_at = time.monotonic()
+        self.not_its: set[Identity] = set()  # orphans that came to us while it lived, and so are another's
 
     def listen(self) -> None:
         """Read what the worker has reported so far."""
@@ -125,7 +139,7 @@ class _Watch(threading.Thread):
         """Order a dead worker's burial."""
         self._orders.put(member)
 
-    def end(self, timeout_s: float = BURIAL_S) -> None:
+    def end(self, timeout_s: float) -> None:
         """End when all that was ordered is done; at most so many seconds are waited for that."""
         self._orders.put(None)
         self.join(timeout_s)
@@ -143,6 +157,7 @@ class _Watch(threading.Thread):
             try:
                 self._loop(store, monitor)
             finally:
+                monitor.close()
                 store.close()
                 if self._acting is not None:
                     self._acting.release()
@@ -221,6 +236,7 @@ class Supervisor:
         self._stage = 0  # 0 open, 1 finishing, 2 now, 3 killed
         self._stage_at = 0.0
         self._verdict: int | None = None
+        self._gave_up = False  # waiting for burials
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -266,22 +282,28 @@ class Supervisor:
         with self._lock:
             return [os.getpid(), *(member.child.pid for member in self.members.values())]
 
-    def kill_adopted(self) -> bool:
-        """Kill orphans that dead workers left to us; return whether there were any.
+    def kill_adopted(self, worker: str | None = None) -> list[Identity]:
+        """Kill orphans that dead workers left to us; return those that may be this one's: anybody's, if None.
 
-        A worker that lives adopts its own orphans, so whoever comes to us, and is no worker, is a dead one's.
+        A worker that lives adopts its own orphans. So whoever comes to us, and is no worker, is a dead one's; and not
+        that of a worker that was still alive when the orphan was seen here.
         """
         with self._lock:
             known = {member.child.pid for member in (*self.members.values(), *self._burying.values())} | self._guests
             if self._inspection is not None:
                 known.add(self._inspection.child.pid)
-            strangers = [Identity.of(pid) for pid in children(os.getpid()) - known]
-        found = False
+            strangers = {who for pid in children(os.getpid()) - known if (who := Identity.of(pid)) is not None}
+            for member in self.members.values():
+                if strangers and member.child.exited() is None:
+                    member.not_its = strangers
+            mine = [member.not_its for member in self._burying.values() if worker in (None, member.id)]
+        found = []
         for stranger in strangers:
-            stat = read_stat(stranger.pid) if stranger is not None else None
-            if stranger is not None and stat is not None and not stat.dead and stat.ppid == os.getpid():
-                found = True
+            stat = read_stat(stranger.pid)
+            if stat is not None and not stat.dead and stat.ppid == os.getpid():
                 send_signal(stranger, signal.SIGKILL)
+                if any(stranger not in others for others in mine):
+                    found.append(stranger)
         reap_strays(known)
         return found
 
@@ -317,7 +339,7 @@ class Supervisor:
             self._watch.start()
             while (self.members or self._burying or self._respawn_at) and not self._gives_up():
                 self._turn(on_tick, tick_s, begun)
-            self._watch.end(BURIAL_S if not self._burying else 0.0)
+            self._watch.end(0.0 if self._gave_up else BURIAL_S)
             self._raise_trouble()
             if self._parting is not None:
                 raise self._parting
@@ -332,6 +354,7 @@ class Supervisor:
             return False
         names = ", ".join(member.id for member in self._burying.values())
         log.error("Workers %s are dead and not buried: what they held stays started until the next supervisor", names)
+        self._gave_up = True
         return True
 
     def _check_store(self) -> None:
@@ -645,7 +668,7 @@ class Supervisor:
             member.close()
             self._watch.bury(member)
         if self._watch.is_alive():
-            self._watch.end()
+            self._watch.end(0.0 if self._gave_up else BURIAL_S)
         if self._inspection is not None:
             self._inspection.close()
         self._clear_unburied()
@@ -659,9 +682,11 @@ class Supervisor:
 
     def _clear_unburied(self) -> None:
         """Kill what dead workers left, without the store: it is what fails. Their jobs wait for the next supervisor."""
+        until = time.monotonic() + LAST_GRACE_S  # for all of them: one that will not go must not keep us
         for member in self._burying.values():
+            left_s = max(0.0, until - time.monotonic())
             cleared, lock = clear_worker(
-                self._state_directory(), member.id, member.child.identity, None, timeout_s=LAST_GRACE_S
+                self._state_directory(), member.id, member.child.identity, None, timeout_s=left_s
             )
             if lock is not None:
                 lock.release()

@@ -47,7 +47,7 @@ def test_a_stopped_worker_within_its_tolerance_is_left_alone(crew):
 def test_a_worker_stopped_beyond_its_tolerance_and_grace_is_killed_and_its_job_runs_again(crew):
     """Rule 6: never reset while its lock is held; killed first, tree and all."""
     crew.submit({"first_held": []})
-    constants = {"overseer_lite.monitor.STOPPED_GRACE_S": 0.5}
+    constants = {"overseer_lite.monitor.watch.STOPPED_GRACE_S": 0.5}
     crew.start(2, settings={"heartbeat_interval_s": 0.1, "tolerance": 3}, constants=constants)
     note = crew.wait_note("first_held", "first_held", 1)
     worker = parent(note.pid)
