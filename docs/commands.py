@@ -37,7 +37,9 @@ def commands_page() -> str:
     lines += ["| setting | environment | default | |", "|---|---|---|---|"]
     for setting in SETTINGS:
         default = "" if setting.default is None else f"`{setting.default}`"
-        lines.append(f"| `{setting.name}` | `{setting.variable}` | {default} | {setting.doc} Expected: {setting.expected}. |")
+        lines.append(
+            f"| `{setting.name}` | `{setting.variable}` | {default} | {setting.doc} Expected: {setting.expected}. |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -61,7 +61,13 @@ def python_page() -> str:
         lines += [f"## {title}", ""]
         for found in sorted(places[room], key=lambda each: each.lineno):
             if found.name in ELSEWHERE:
-                lines += [f"### `{found.name}`", "", _summary(found), f"See [{found.name}]({ELSEWHERE[found.name]}).", ""]
+                lines += [
+                    f"### `{found.name}`",
+                    "",
+                    _summary(found),
+                    f"See [{found.name}]({ELSEWHERE[found.name]}).",
+                    "",
+                ]
             else:
                 lines += _entry(found)
     return _page([*lines, *_not_exported(package)])
@@ -71,7 +77,14 @@ def store_page() -> str:
     """Return the page of what a store is: its protocol, its capabilities, what crosses its boundary."""
     package = _package()
     lines = ["# The store's protocol", "", NOTE.format(what="signatures and docstrings")]
-    lines += [package["store"].docstring.value, "", "## Capabilities", "", "| capability | a store that declares it |", "|---|---|"]
+    lines += [
+        package["store"].docstring.value,
+        "",
+        "## Capabilities",
+        "",
+        "| capability | a store that declares it |",
+        "|---|---|",
+    ]
     from overseer_lite.store import CAPABILITIES
 
     lines += [f"| `{name}` | {what} |" for name, what in CAPABILITIES.items()]
@@ -151,7 +164,7 @@ def _field(member: Any) -> str:
 def _methods(found: Any) -> Iterator[Any]:
     members = {name: each for name, each in found.inherited_members.items() if _is_ours(each)} | found.members
     for member in sorted(members.values(), key=lambda each: (each.final_target if each.is_alias else each).lineno or 0):
-        public = not member.name.startswith("_") or member.name in ("__call__",)
+        public = not member.name.startswith("_") or member.name == "__call__"
         if public and (member.is_function or "property" in member.labels):
             if member.docstring is None:
                 raise LookupError(f"{member.path} is public and has no docstring")

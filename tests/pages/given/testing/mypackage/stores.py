@@ -1,5 +1,8 @@
 """A store of the reader's own, as docs/testing.md presumes it."""
 
-from overseer_lite.testing import sqlite_factory as factory
+from overseer_lite.testing import MemoryStore
 
-__all__ = ["factory"]
+
+def factory(directory, clock, *, crash_limit=3):
+    """Return a fresh store by that clock."""
+    return MemoryStore(clock, crash_limit)
