@@ -583,7 +583,8 @@ class Supervisor:
     def _exit_code(self) -> int:
         if self._verdict is not None:
             return self._verdict
-        if self._signals and (self.plan.run is not None or len(self._signals) > 1):
+        # A grace that is over stands for the second signal: jobs were cut short, so it was no stop in order.
+        if self._signals and (self.plan.run is not None or self._stage > 1):
             return 128 + self._signals[-1]
         return 0
 
@@ -699,8 +700,8 @@ class Supervisor:
 def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: float = 0.1) -> int:
     """Start the plan's workers and keep them until they are done or stopped; return the exit code.
 
-    Runs in the main thread. 0: drained, or stopped in order; 4: timed out; 128 + signal: stopped at once, or a run
-    stopped at all.
+    Runs in the main thread. 0: drained, or stopped in order, every current job having ended within the grace; 4: timed
+    out; 128 + signal: stopped at once, by a second signal or the end of the grace, or a run stopped at all.
 
     Args:
         on_tick: Called about every `tick_s` in between, for whoever shows something.

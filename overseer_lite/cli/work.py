@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 def worker(given: str | None, number: int | None, types: str | None, drain: bool) -> int:
     """Work on whatever the store has, with n workers, until stopped.
 
-    SIGTERM and SIGINT: the current jobs may end within the grace, a second one stops them now. SIGHUP renews the
-    runners after their current jobs, so that they run mended code.
+    SIGTERM and SIGINT: the current jobs may end within the grace, and the exit code is 0; a second one, or the end of
+    the grace, stops them now, and it is 143 or 130. SIGHUP renews the runners after their current jobs, so that they
+    run mended code.
     """
     from overseer_lite.log import configure
     from overseer_lite.runner import inspect_app

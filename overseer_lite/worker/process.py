@@ -33,7 +33,8 @@ REPORT_FD: Final = 4  # `r` ready, `j` first job begun, then its last words if t
 #: Where the runner looks for the address of Sentry; inherited by way of the worker.
 SENTRY_VARIABLE: Final = "OVERSEER_LITE_SENTRY_DSN"
 
-EXIT_STOPPED: Final = 0
+#: Between a worker and its supervisor only; what the program exits with is the supervisor's to say.
+EXIT_STOPPED: Final = 0  # as it was told, at once or in order: whoever told it knows which
 EXIT_TROUBLE: Final = 1
 EXIT_APP: Final = 2
 EXIT_STORE: Final = 3

@@ -78,13 +78,14 @@ def test_two_signals_at_once_are_understood_as_two(crew):
     assert crew.outcomes("first_held") == ["stopped"]
 
 
-def test_a_grace_that_is_over_cuts_short_and_charges_nobody(crew):
-    """Whoever does not finish within grace_s is stopped at once, by the supervisor itself."""
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_grace_that_is_over_cuts_short_and_charges_nobody(crew, signum):
+    """Whoever does not finish within grace_s is stopped at once, as by a second signal; the exit code says so."""
     crew.submit({"first_held": []})
     supervisor = crew.start(1, settings={"grace_s": 0.1})
     crew.wait_note("first_held")
-    supervisor.signal(signal.SIGTERM)
-    supervisor.wait()
+    supervisor.signal(signum)
+    assert supervisor.wait() == 128 + signum
     assert crew.outcomes("first_held") == ["stopped"]
     assert crew.job("first_held").interruptions == 0
 
