@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -141,6 +142,7 @@ def _code(declarations: Iterable[str]) -> list[str]:
 
 def _class_signature(found: Any) -> str:
     bases = f"({', '.join(map(str, found.bases))})" if found.bases else ""
+    bases = bases if len(bases) < _WIDTH else ""  # the rooms of the contract suite, which say nothing to its users
     head = f"class {found.name}{bases}:"
     if "__init__" in found.members and "\nArgs:" in found.docstring.value:  # else callers are given one, and make none
         return f"{head}\n{_indented(_declaration(found.members['__init__']))}"
@@ -157,7 +159,7 @@ def _class_signature(found: Any) -> str:
 
 def _field(member: Any) -> str:
     annotation = f": {member.annotation}" if member.annotation is not None else ""
-    value = f" = {member.value}" if member.value is not None else ""
+    value = f" = {_quoted(member.value)}" if member.value is not None else ""
     return f"{member.name}{annotation}{value}"
 
 
@@ -249,7 +251,12 @@ def _value(function: Any, parameter: Any) -> str:
     """Return a default as it is written; what a constant of the module stands for, where it is one."""
     written = str(parameter.default)
     named = function.module.members.get(written)
-    return str(named.value) if named is not None and written.isupper() else written
+    return _quoted(named.value if named is not None and written.isupper() else written)
+
+
+def _quoted(value: Any) -> str:
+    """Return source text with its strings in double quotes, as the sources have them and griffe has not."""
+    return re.sub(r"'([^'\"\\]*)'", r'"\1"', str(value))
 
 
 def _indented(text: str) -> str:
