@@ -1,7 +1,7 @@
 """The double: the real engine on a store of its own, in a test's process, with time and order under control.
 
-Nothing is imitated. The store is the SQLite store, the jobs are run by the inline worker; only the clock is a test's,
-and who is next may be drawn by lot.
+Nothing is imitated. The store is the SQLite store, or the one a factory makes; the jobs are run by the inline worker;
+only the clock is a test's, and who is next may be drawn by lot.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from overseer_lite.errors import InvalidInputError, OverseerError, UnknownJobError, nearest
@@ -59,27 +60,54 @@ class Double:
         directory: Where its files lie; it must exist, and be empty.
         context: What handlers find as `job.context`: the value itself, or a context manager function as an app has
             it, entered once a drain.
+        factory: Makes the store, as for `test-store`: called with the directory and the clock. The SQLite store unless
+            given.
 
     Attributes:
         store: The store.
         clock: Its time; stands still until `advance` moves it, and while a pool works it runs.
     """
 
-    def __init__(self, handlers: Mapping[str, Any], directory: str | os.PathLike[str], *, context: Any = None) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Any],
+        directory: str | os.PathLike[str],
+        *,
+        context: Any = None,
+        factory: Callable[..., Any] | None = None,
+    ) -> None:
         self.handlers = handlers
         self.context = context
         self.directory = os.fspath(directory)
         self.types = tuple(as_handlers(handlers))
         self.clock = PacedClock.create(os.path.join(self.directory, "clock"))
-        self.store: FullStore = open_store(
-            os.path.join(self.directory, "jobs.db"), clock=self.clock, durability="normal"
-        )
+        self._submitted: list[str] = []
+        self.store: FullStore
+        if factory is None:
+            path = os.path.join(self.directory, "jobs.db")
+            self.store = open_store(path, clock=self.clock, durability="normal")
+        else:
+            self.store = factory(Path(self.directory), self.clock)
         self.store.install()
 
     def close(self) -> None:
         """Let go of the store and the clock; the files stay."""
-        self.store.close()
+        if hasattr(self.store, "close"):
+            self.store.close()
         self.clock.close()
+
+    def need(self, verb: str, *capabilities: str) -> None:
+        """Make sure that the store can do what a verb of the double takes.
+
+        Raises:
+            InvalidInputError: It does not declare all of these.
+        """
+        missing = sorted(set(capabilities) - self.store.capabilities)
+        if missing:
+            raise InvalidInputError(
+                f"The double's `{verb}` needs a store that declares {', '.join(missing)}; {type(self.store).__name__} "
+                "does not. Do without, or use the SQLite store."
+            )
 
     # ---- what is to be done
 
@@ -92,6 +120,7 @@ class Double:
         made = as_graph(graph, args)
         validate_graph_handlers(self.types, made)
         self.store.transact_graph(made)
+        self._submitted += [job_id for job_id in map(made.job_id, made.jobs) if job_id not in self._submitted]
         return made.id
 
     def drain(
@@ -120,6 +149,8 @@ class Double:
             NotReachedError: Nothing is ready any more, and `until` has not come true; all that ran is settled.
             InvalidInputError: A type without a handler, or a negative limit; nothing was run.
         """
+        if raise_on_failure:
+            self.need("drain(raise_on_failure=True)", "history")
         only = self._known_types(types)
         if limit is not None and limit < 0:
             raise InvalidInputError(f"A drain cannot be limited to {limit} attempts. Give 0 or more.")
@@ -160,7 +191,7 @@ class Double:
             found = self._find(until)
             where = "there is no such job" if found is None else f"it is {_stands(found)}"
             what = f"job {until!r} had ended ({where})"
-        left = [f"{job.name} ({_stands(job)})" for job in self.store.jobs() if not job.status.terminal]
+        left = [f"{job.name} ({_stands(job)})" for job in self._jobs() if not job.status.terminal]
         raise NotReachedError(
             f"Nothing is ready any more, and the drain was to go on until {what}. Left: {', '.join(left) or 'none'}."
         )
@@ -208,13 +239,19 @@ class Double:
         """
         info = self._find(name)
         if info is None:
-            raise UnknownJobError(name, nearest(name, [job.name for job in self.store.jobs()]))
+            raise UnknownJobError(name, nearest(name, [job.name for job in self._jobs()]))
         return info
+
+    def _jobs(self) -> list[JobInfo]:
+        """Return the jobs there are; of a store that cannot list them those that were submitted here."""
+        if "looking" in self.store.capabilities:
+            return self.store.jobs()
+        return [info for info in map(self.store.job_info, self._submitted) if info is not None]
 
     def _find(self, name: str) -> JobInfo | None:
         info = self.store.job_info(name)
         if info is None:
-            alike = [job for job in self.store.jobs() if job.name == name]
+            alike = [job for job in self._jobs() if job.name == name]
             info = self.store.job_info(alike[-1].id) if alike else None
         return info
 
@@ -222,7 +259,11 @@ class Double:
         """Return how the attempts of a job ended, oldest first: the words of history, and `killed`.
 
         `killed` is an attempt whose runner or worker died. The one that is running is not among them.
+
+        Raises:
+            InvalidInputError: The store does not declare `history`.
         """
+        self.need("attempts", "history")
         dead = (Outcome.CRASHED, Outcome.INTERRUPTED)
         return [
             KILLED if record.outcome in dead else str(record.outcome)
@@ -231,7 +272,7 @@ class Double:
 
     def unfinished(self) -> list[str]:
         """Return the names of the jobs that are not finished, in order of submission."""
-        return [job.name for job in self.store.jobs() if job.status is not Status.FINISHED]
+        return [job.name for job in self._jobs() if job.status is not Status.FINISHED]
 
 
 def _stands(job: JobInfo) -> str:
@@ -258,17 +299,25 @@ class _View:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the store can do, and an exchange, of which this takes notes."""
+        return self._store.capabilities | {"exchange"}
+
     def exchange(
         self, worker: str, settlements: Sequence[Settlement], want: int, types: Collection[str], **options: Any
     ) -> Exchange:
         """Settle and reserve: in one transaction, or, where the lot decides, one after the other."""
-        if self._chance is None:
+        if "exchange" not in self._store.capabilities:
+            result = compose_exchange(cast("FullStore", self), worker, settlements, want, types)
+        elif self._chance is None:
             result = self._store.exchange(worker, settlements, want, types, **options)
         else:
             result = self._store.exchange(worker, settlements, 0, types, **options)
             drawn = compose_exchange(cast("FullStore", self), worker, (), want, types)
-            keys = {attempt: key for (key, _), attempt in self._store.held_keys(worker).items()}
-            result = result._replace(jobs=[job._replace(key=keys[job.attempt]) for job in drawn.jobs])
+            held = self._store.held_keys(worker) if "workers" in self._store.capabilities else {}
+            keys = {attempt: key for (key, _), attempt in held.items()}
+            result = result._replace(jobs=[job._replace(key=keys.get(job.attempt, 0)) for job in drawn.jobs])
         self.reserved += result.jobs
         return result
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture `overseer_double`. Loaded by entry point in every run of pytest, so it imports nothing.
+"""The pytest plugin: the fixture `overseer_double`, and the option `--overseer-store`. Loaded by entry point in every run of pytest, so it imports nothing.
 
 What it gives is imported when a test asks for it.
 """
@@ -16,9 +16,44 @@ if TYPE_CHECKING:
     from overseer_lite.testing.double import Double
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a team run its own tests on its own store."""
+    parser.getgroup("overseer").addoption(
+        "--overseer-store",
+        metavar="PKG.MOD:FACTORY",
+        help="the store that overseer_double uses: what this function of (directory, clock) returns, as for "
+        "`overseer-lite test-store`; the SQLite store if not given",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say at once, in one line, if the factory cannot be found."""
+    if config.getoption("--overseer-store"):
+        _factory(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say on which store the doubles are, where it is not the usual one."""
+    name = config.getoption("--overseer-store")
+    return f"overseer store: {name}" if name else None
+
+
+def _factory(config: pytest.Config) -> Callable[..., Any] | None:
+    name = config.getoption("--overseer-store")
+    if not name:
+        return None
+    from overseer_lite.errors import InvalidInputError
+    from overseer_lite.testing.factory import load_factory
+
+    try:
+        return load_factory(name)
+    except InvalidInputError as error:
+        raise pytest.UsageError(f"--overseer-store: {error}") from error
+
+
 @pytest.fixture
 def overseer_double(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> Iterator[Callable[..., Double]]:
     """Make doubles: `overseer_double(handlers, context=None)`. `open_store()` opens the one made last."""
     from overseer_lite.clock import CLOCK_VARIABLE
@@ -27,9 +62,11 @@ def overseer_double(
     with contextlib.ExitStack() as stack:
 
         def make(handlers: Mapping[str, Any], context: Any = None) -> Double:
-            double = Double(handlers, tmp_path_factory.mktemp("overseer"), context=context)
+            factory = _factory(pytestconfig)
+            double = Double(handlers, tmp_path_factory.mktemp("overseer"), context=context, factory=factory)
             stack.callback(double.close)
-            monkeypatch.setenv("OVERSEER_LITE_DB", double.store.path)
+            if hasattr(double.store, "path"):  # a store without an address is opened by nobody else
+                monkeypatch.setenv("OVERSEER_LITE_DB", double.store.path)
             # Code under test opens the store anew; by another clock, the two would take each other for another boot.
             monkeypatch.setenv(CLOCK_VARIABLE, double.clock.path)
             return double

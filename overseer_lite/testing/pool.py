@@ -47,6 +47,7 @@ class Pool:
                 "A pool's handlers run in other processes, which cannot be given this double's context. Give the app a "
                 "`context` of its own and name it (`app=`)."
             )
+        double.need("pool", "workers", "wake_up", "shared", "exchange", "runs", "history", "looking", "requests")
         self._double = double
         self._files = cast("FileStore", double.store)
         self._app = app or find_app(double.handlers)
