@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 class TestSqliteStore(StoreContract):
+    sequences = 50
+
     def make_store(self, directory: Path, clock: Clock) -> FullStore:
         return open_store(str(directory / "jobs.db"), clock=clock, crash_limit=3)
 

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from overseer_lite.clock import Clock
     from overseer_lite.store import FullStore
 
-EXAMPLES: Final = 50
 STEPS: Final = 40
 
 
 class SequenceClauses(Clauses):
     """Any sequence of verbs: c270 to c279."""
+
+    #: How many sequences are tried.
+    sequences = 25
 
     def test_c270_any_sequence_of_verbs_leaves_the_store_as_the_model_says(self) -> None:
         """What each verb returns, and all that can be seen after it, is what a plain model says: sequences of up to 40.
@@ -43,7 +45,7 @@ class SequenceClauses(Clauses):
                 derandomize=True,
                 database=None,
                 deadline=None,
-                max_examples=EXAMPLES,
+                max_examples=self.sequences,
                 stateful_step_count=STEPS,
                 suppress_health_check=list(hypothesis.HealthCheck),
             ),
