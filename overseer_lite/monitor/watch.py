@@ -168,7 +168,7 @@ class Monitor:
         if not self._is_ours(worker, identity, self._snapshot(worker)):
             return None
         log.warning("Worker %s lives without its lock; it is killed", worker)
-        send_signal(identity, _SIGKILL)
+        send_signal(identity, _SIGKILL, self._store.clock.read().boot_id)
         return self.recover(worker, identity)
 
     def _is_ours(self, worker: str, identity: Identity, snapshot: Snapshot | None) -> bool:
@@ -204,7 +204,7 @@ class Monitor:
         if self._has_respite(record, identity, life, now):
             return
         log.warning("Worker %s is killed: %s and silent for %.1f s", record.id, life, silent_s)
-        send_signal(identity, _SIGKILL)
+        send_signal(identity, _SIGKILL, self._store.clock.read().boot_id)
 
     def _has_respite(self, record: WorkerRecord, identity: Identity, life: Life, now: float) -> bool:
         """Whether a silent worker is let live for now: one that is stopped may wake, an inline one may be busy."""

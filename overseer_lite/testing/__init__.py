@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from overseer_lite.testing.contract import StoreContract
     from overseer_lite.testing.double import AttemptFailedError, Double, NotReachedError
     from overseer_lite.testing.factory import sqlite_factory
+    from overseer_lite.testing.faults import Fault, Faults
     from overseer_lite.testing.job import make_job
     from overseer_lite.testing.machine import StoreMachine
     from overseer_lite.testing.memory import MemoryStore
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AttemptFailedError",
     "Double",
+    "Fault",
+    "Faults",
     "ManualClock",
     "MemoryStore",
     "NotReachedError",
@@ -41,6 +44,8 @@ _HOMES: Final = {
     "StoreMachine": "machine",
     "AttemptFailedError": "double",
     "Double": "double",
+    "Fault": "faults",
+    "Faults": "faults",
     "NotReachedError": "double",
     "Pool": "pool",
     "make_job": "job",

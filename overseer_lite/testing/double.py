@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from overseer_lite.errors import InvalidInputError, OverseerError, UnknownJobError, nearest
+from overseer_lite.errors import InvalidInputError, OverseerError, StoreUnavailableError, UnknownJobError, nearest
 from overseer_lite.graph import as_graph, validate_graph_handlers
 from overseer_lite.handler import as_handlers
 from overseer_lite.job import Outcome, Status
 from overseer_lite.store import compose_exchange, open_store
+from overseer_lite.testing.faults import Faults
 from overseer_lite.testing.pace import PacedClock
 from overseer_lite.worker.inline import InlineWorker
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from overseer_lite.testing.pool import Pool
 
 KILLED: Final = "killed"
+_T = TypeVar("_T")
+_PATIENCE_S: Final = 10.0
+_PAUSE_S: Final = 0.01
 _MOST_READY: Final = 1_000_000  # by lot means among all that are ready
 
 
@@ -66,6 +71,7 @@ class Double:
     Attributes:
         store: The store.
         clock: Its time; stands still until `advance` moves it, and while a pool works it runs.
+        faults: What is to go wrong in it: see `Faults`.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Double:
         else:
             self.store = factory(Path(self.directory), self.clock)
         self.store.install()
+        self.faults = Faults(os.path.join(self.directory, "faults"))
 
     def close(self) -> None:
         """Let go of the store and the clock; the files stay."""
@@ -119,7 +126,8 @@ class Double:
         """
         made = as_graph(graph, args)
         validate_graph_handlers(self.types, made)
-        self.store.transact_graph(made)
+        with self.faults.watched("submit"):
+            self.store.transact_graph(made)
         self._submitted += [job_id for job_id in map(made.job_id, made.jobs) if job_id not in self._submitted]
         return made.id
 
@@ -155,15 +163,14 @@ class Double:
         if limit is not None and limit < 0:
             raise InvalidInputError(f"A drain cannot be limited to {limit} attempts. Give 0 or more.")
         view: Any = _View(self.store, None if seed is None else random.Random(seed))  # a store: it delegates the rest
-        with self._entered() as held:
+        with InlineWorker(view, self.handlers, context=self._entered, types=only) as worker:
             while (limit is None or len(view.reserved) < limit) and not self._reached(until):
-                # A worker for each attempt: what it did is settled when it leaves.
-                with InlineWorker(
-                    view, self.handlers, context=lambda: contextlib.nullcontext(held), types=only
-                ) as worker:
-                    if not worker.work_once():
-                        self._miss(until)
-                        break
+                with self.faults.watched("drain"):
+                    ran = _patiently(worker.work_once)
+                    _patiently(worker.settle)
+                if not ran:
+                    self._miss(until)
+                    break
                 if raise_on_failure:
                     self._raise_failure(view.reserved[-1].attempt)
         return [job.name for job in view.reserved]
@@ -273,6 +280,18 @@ class Double:
     def unfinished(self) -> list[str]:
         """Return the names of the jobs that are not finished, in order of submission."""
         return [job.name for job in self._jobs() if job.status is not Status.FINISHED]
+
+
+def _patiently(step: Callable[[], _T]) -> _T:
+    """Do a step as a worker does it: while the store is away, again after a moment, for up to 10 s of real time."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return step()
+        except StoreUnavailableError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def _stands(job: JobInfo) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from overseer_lite.clock import CLOCK_VARIABLE
 from overseer_lite.errors import InvalidInputError, OverseerError, TimedOutError
+from overseer_lite.failpoints import FILE_VARIABLE
 from overseer_lite.job import Attempt, JobInfo, Status
 from overseer_lite.liveness.identity import Identity, Life, look, send_signal
 from overseer_lite.liveness.spawn import python_argv
@@ -73,6 +74,7 @@ class Pool:
             **os.environ,
             "OVERSEER_LITE_DB": double.store.path,
             CLOCK_VARIABLE: double.clock.path,
+            FILE_VARIABLE: double.faults.path,
             "PYTHONPATH": _own_path(),
         }
         with open(self._log, "ab") as log:
@@ -164,7 +166,7 @@ class Pool:
     def wait_beaten(self) -> None:
         """Wait until each worker that lives has beaten, in its file and in the store, within the last interval.
 
-        Not waited for are those that are stopped or gone. All are woken: what has become due is taken up.
+        Not waited for are those that are stopped or gone, or whose beats a fault drops. All are woken: what has become due is taken up.
 
         Raises:
             TimedOutError: Somebody did not.
@@ -179,7 +181,9 @@ class Pool:
         late = []
         for record in store.workers():
             now = store.clock.read()
-            if record.identity is None or look(Identity.from_text(record.identity), now.boot_id) is not Life.RUNNING:
+            if record.identity is None or self._double.faults.drops_beats_of(record.pid):
+                continue
+            if look(Identity.from_text(record.identity), now.boot_id) is not Life.RUNNING:
                 continue
             try:
                 snapshot = WorkerFile.read(os.path.join(store.state_directory, "workers", record.id))

@@ -79,6 +79,7 @@ class InlineWorker:
         self._sweep_at = 0.0
         self._lasting: Any = None
         self._settlements: list[Settlement] = []
+        self._unsure = False  # whether what an exchange reserved is known
 
     def _has_files(self) -> bool:
         return self._full is not None and bool(getattr(self._full, "state_directory", ""))
@@ -128,8 +129,7 @@ class InlineWorker:
             failure = Failure("stop", "its inline worker was stopped")
             self._settlements.append(Settlement(self._current.attempt, Outcome.STOPPED, failure=failure))
             self._current = None
-        if self._settlements:
-            self._exchange(0)
+        self.settle()
         if self._full is not None:
             self._bell.close()
             self._full.leave(self.id)
@@ -162,6 +162,11 @@ class InlineWorker:
             return False
         self._work(result.jobs[0])
         return True
+
+    def settle(self) -> None:
+        """Settle what is done, reserve nothing; does not ask the store if nothing is."""
+        if self._settlements or self._unsure:
+            self._exchange(0)
 
     def work_until_idle(self) -> int:
         """Run jobs until none is to be had, each settled in the transaction that reserves the next; return how many."""
@@ -196,16 +201,19 @@ class InlineWorker:
 
     def _exchange(self, want: int) -> Exchange:
         limits = {kind: handler.limit for kind, handler in self._handlers.items() if handler.limit is not None}
-        settlements, self._settlements = self._settlements, []
+        settlements: list[Settlement] = []
         try:
+            self._reconcile()
+            settlements, self._settlements = self._settlements, []
             if "exchange" in self._store.capabilities:
                 result = self._store.exchange(
                     self.id, settlements, want, tuple(self._handlers), limits=limits, run=self._run
                 )
             else:
                 result = compose_exchange(self._store, self.id, settlements, want, tuple(self._handlers))
-        except StoreUnavailableError:
+        except BaseException:
             self._settlements = settlements + self._settlements
+            self._unsure = True
             raise
         for refusal in result.refused:
             log.warning("Dropped: %s", refusal.message)
@@ -213,6 +221,15 @@ class InlineWorker:
                 failure = Failure("conflict", refusal.message)
                 self._settlements.append(Settlement(refusal.attempt, Outcome.FAILED, failure=failure))
         return result
+
+    def _reconcile(self) -> None:
+        """After an exchange whose outcome is unknown: hand back what it reserved without our knowing."""
+        if self._unsure and self._full is not None:
+            known = {settlement.attempt for settlement in self._settlements}
+            for attempt in self._full.held(self.id):
+                if attempt not in known and (self._current is None or attempt != self._current.attempt):
+                    self._settlements.append(Settlement(attempt, Outcome.HANDED_BACK))
+        self._unsure = False
 
     def _work(self, job: ReservedJob) -> None:
         job_id = job.attempt.job_id
