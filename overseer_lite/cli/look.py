@@ -1,9 +1,8 @@
-"""Commands that look and change nothing: status, jobs, show, workers, runs, wait."""
+"""Commands that look and change nothing: jobs, show, workers, runs, wait. `status` has a room of its own."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from overseer_lite.cli import show as say
 from overseer_lite.cli.session import check_run, command, find_job, json_option, run_option, session
+from overseer_lite.cli.status import look_at_workers, worker_json
 from overseer_lite.errors import InvalidInputError, TimedOutError
 from overseer_lite.job import Status
 
@@ -23,83 +23,8 @@ if TYPE_CHECKING:
     from overseer_lite.job import JobInfo
     from overseer_lite.store import Counts, FullStore
 
-_UNFINISHED_SHOWN = 5
 _PAGE = 100
 _PAGE_OF_STORE = 2000
-
-
-# ---- status ----------------------------------------------------------------------------------------------------------
-
-
-@command(
-    "status",
-    short_help="Count the jobs, say what each worker does",
-    example="overseer-lite status\noverseer-lite status --run nightly-2026-11-24 --json",
-)
-@run_option
-@json_option
-def status(run: str | None, as_json: bool) -> None:
-    """Count the jobs, and say what each worker does."""
-    store = session().store()
-    counts = store.counts(run)
-    check_run(store, run)
-    workers = _activities(store)
-    if as_json:
-        say.print_json({"jobs": _counts_json(counts), "workers": [_worker_json(each) for each in workers]})
-        return
-    click.echo(f"{store.path}")
-    click.echo(f"jobs: {say.counts_line(counts)}")
-    if run is None:
-        _print_unfinished(store)
-    if not workers:
-        click.echo("workers: none")
-        return
-    click.echo(f"workers: {len(workers)}")
-    say.print_table(
-        ("worker", "pid", "job", "attempt", "for", "progress", "silent"),
-        [_worker_row(each) for each in workers],
-        session().settings.color,
-    )
-
-
-def _activities(store: FullStore) -> list[Activity]:
-    workers = store.workers()
-    if not workers:
-        return []
-    from overseer_lite.cli.running import activities
-
-    return activities(store, workers)
-
-
-def _counts_json(counts: Counts) -> dict[str, int]:
-    return counts._asdict()
-
-
-def _worker_json(each: Activity) -> dict[str, Any]:
-    return {
-        "id": each.worker.id,
-        "pid": each.worker.pid,
-        "runner_pid": each.worker.runner_pid,
-        "job": None if each.attempt is None else each.attempt.job_id,
-        "silent_s": None if math.isinf(each.silent_s) else round(each.silent_s, 3),
-    }
-
-
-def _worker_row(each: Activity) -> tuple[object, ...]:
-    silent = "another boot" if math.isinf(each.silent_s) else say.duration(each.silent_s)
-    if each.attempt is None:
-        return (each.worker.id, each.worker.pid, "-", "", "", "", silent)
-    progress = "" if each.progress is None else f"{each.progress:.0%} {each.step}".strip()
-    elapsed = say.duration(each.elapsed_s)
-    return (each.worker.id, each.worker.pid, each.attempt.job_id, each.attempt.number, elapsed, progress, silent)
-
-
-def _print_unfinished(store: FullStore) -> None:
-    runs = [each for each in store.runs(limit=20) if each.counts.unstarted or each.counts.started]
-    for each in runs[:_UNFINISHED_SHOWN]:
-        click.echo(f"run {say.escape(each.id)}: {say.counts_line(each.counts)}")
-    if len(runs) > _UNFINISHED_SHOWN:
-        click.echo("more unfinished runs: `overseer-lite runs` lists them")
 
 
 # ---- jobs ------------------------------------------------------------------------------------------------------------
@@ -241,12 +166,12 @@ def show(job_id: str, only_result: bool, run: str | None, as_json: bool) -> None
 def workers(as_json: bool) -> None:
     """List the workers: who they are, what they handle, what they do."""
     store = session().store()
-    found = _activities(store)
+    found = look_at_workers(store)
     if as_json:
         say.print_json(
             [
                 {
-                    **_worker_json(each),
+                    **worker_json(each),
                     "app": each.worker.app,
                     "types": list(each.worker.types),
                     "run": each.worker.run,
@@ -309,7 +234,7 @@ def runs(limit: int, as_json: bool) -> None:
     found = store.runs(limit)
     if as_json:
         say.print_json(
-            [{"id": each.id, "submitted_at": each.submitted_at, "jobs": _counts_json(each.counts)} for each in found]
+            [{"id": each.id, "submitted_at": each.submitted_at, "jobs": each.counts._asdict()} for each in found]
         )
         return
     if not found:
@@ -343,7 +268,7 @@ def wait(run: str | None, timeout_s: float | None, as_json: bool) -> int:
             raise InvalidInputError("There are no jobs to wait for: the store is empty. Submit some first.")
         if not counts.started and counts.unstarted == counts.stuck:
             if as_json:
-                say.print_json({"jobs": _counts_json(counts), "exit_code": counts.exit_code})
+                say.print_json({"jobs": counts._asdict(), "exit_code": counts.exit_code})
             else:
                 click.echo(say.counts_line(counts))
             return counts.exit_code

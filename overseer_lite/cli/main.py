@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
     "Begin": {"init": "init", "demo": "demo", "check": "work"},
     "Work": {"run": "run", "worker": "work", "submit": "work"},
     "Look": {
-        "status": "look",
+        "status": "status",
         "jobs": "look",
         "show": "look",
         "logs": "logs",

@@ -125,7 +125,7 @@ class LiveView:
         lines = Table.grid(padding=(0, 2))
         for activity in workers[:_WORKERS_SHOWN]:
             lines.add_row(*_cells(activity))
-        parts: list[RenderableType] = [Text(), head, counts_text(counts), lines]
+        parts: list[RenderableType] = [Text(), head, say.counts_text(counts), lines]
         if len(workers) > _WORKERS_SHOWN:
             parts.append(Text(f"  and {len(workers) - _WORKERS_SHOWN} more workers", style="dim"))
         return Group(*parts)
@@ -179,16 +179,6 @@ def _bar(counts: Counts) -> RenderableType:
         complete_style=style,
         finished_style=style,
     )
-
-
-def counts_text(counts: Counts) -> RenderableType:
-    """Return counts as one line, each number in the colour of its status."""
-    from rich.text import Text
-
-    line = Text(no_wrap=True, overflow="ellipsis")
-    for part in re.split(r"([\d,]+ [a-z]+)", say.counts_line(counts)):
-        line.append(part, style=say.STYLES.get(part.rpartition(" ")[2], "dim"))
-    return line
 
 
 def _cells(activity: Activity) -> list[RenderableType]:

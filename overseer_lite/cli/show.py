@@ -12,7 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     from overseer_lite.job import AttemptRecord, Failure, JobInfo
     from overseer_lite.store import Counts
@@ -200,17 +203,29 @@ def _signal_name(number: int) -> str:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], color: str = "auto") -> None:
     """Print rows below their heads: drawn on a terminal, else in columns. Words that are statuses are coloured."""
-    cells = [[escape(str(cell)) for cell in row] for row in rows]
     if is_terminal(color):
-        _draw_table(head, cells)
+        _draw_table(head, rows)
         return
+    for line in columns(head, rows):
+        click.echo(line)
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Yield rows below their heads as lines of plain columns."""
+    cells = [[escape(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     for row in [list(head), *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _draw_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _draw_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     from rich.console import Console
+
+    Console(highlight=False).print(table(head, rows))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> RichTable:
+    """Return rows below their heads as rich draws them; words that are statuses are coloured."""
     from rich.table import Table
     from rich.text import Text
 
@@ -218,5 +233,15 @@ def _draw_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for title in head:
         table.add_column(Text(title), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(escape(str(cell)), style=STYLES.get(str(cell), "")) for cell in row))
+    return table
+
+
+def counts_text(counts: Counts) -> Text:
+    """Return counts as one line for a terminal, each number in the colour of its status."""
+    from rich.text import Text
+
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for part in re.split(r"([\d,]+ [a-z]+)", counts_line(counts)):
+        line.append(part, style=STYLES.get(part.rpartition(" ")[2], "dim"))
+    return line

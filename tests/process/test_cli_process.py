@@ -355,6 +355,42 @@ def test_logs_follows_a_running_job_to_its_end(start, app, tmp_path, eventually)
     assert worker.wait(timeout=30) == 0
 
 
+def test_status_watch_is_printed_again_when_something_has_changed(start, cli, app):
+    """Not each second: a log of it holds what happened. Ctrl-C ends it, and is no trouble to tell of."""
+    cli("submit", "--id", "r")
+    watching = start("status", "--watch")
+    seen = [watching.stdout.readline() for _ in range(6)]
+    assert seen[2:] == cli("status").out.splitlines(keepends=True)
+
+    cli("abort", "r/first")
+    seen = [watching.stdout.readline() for _ in range(5)]
+    assert seen[3:] == ["jobs: 3 aborted\n", "workers: none\n"]
+
+    watching.send_signal(signal.SIGINT)
+    out, err = watching.communicate(timeout=30)
+    assert (watching.returncode, out, err) == (130, "", "")
+
+
+def test_status_watch_json_is_an_object_a_line(start, cli, app):
+    """For whoever reads it with a program."""
+    cli("submit", "--id", "r")
+    watching = start("status", "--watch", "--json")
+
+    assert json.loads(watching.stdout.readline()) == json.loads(cli("status", "--json").out)
+
+
+def test_status_watch_draws_anew_on_a_terminal(start, cli, app):
+    """At one place; the cursor is back afterwards."""
+    cli("submit", "--id", "r")
+    code, drawn = on_a_terminal(
+        start, "status", "--watch", until=lambda drawn: drawn.count(b"3 unstarted") > 3, env={"COLUMNS": "80"}
+    )
+
+    assert code == 130
+    assert "\x1b[1A" in drawn
+    assert drawn.rstrip().endswith("\x1b[?25h")
+
+
 # ---- start and output ------------------------------------------------------------------------------------------------
 
 WHAT_IS_IMPORTED = """
@@ -403,8 +439,11 @@ def test_a_locale_that_lacks_a_character_is_no_fault(cli, tmp_path):
     assert (ended.code, "a\\u2192b" in ended.out) == (0, True)
 
 
-def on_a_terminal(start, *words, env=None):
-    """Run on a terminal of 100 columns; return the exit code and everything that was drawn."""
+def on_a_terminal(start, *words, env=None, until=None):
+    """Run on a terminal of 100 columns; return the exit code and everything that was drawn.
+
+    It is interrupted as soon as what was drawn fulfils a condition, if there is one.
+    """
     ours, theirs = pty.openpty()
     drawn = b""
     try:
@@ -417,6 +456,9 @@ def on_a_terminal(start, *words, env=None):
                 drawn += os.read(ours, 65536)
             except OSError:  # nobody has the other end any more
                 break
+            if until is not None and until(drawn):
+                process.send_signal(signal.SIGINT)
+                until = None
         return process.wait(timeout=60), drawn.decode()
     finally:
         os.close(ours)
