@@ -112,6 +112,7 @@ class WorkerRecord(NamedTuple):
         types: Types it handles.
         run: The run it is confined to, if it is.
         silent_s: Seconds since its last beat in the store. Its lock file may have a younger one.
+        limits: At most so many started jobs of a type, for the types that have a limit.
     """
 
     id: str
@@ -125,6 +126,7 @@ class WorkerRecord(NamedTuple):
     types: Sequence[str] = ()
     run: str | None = None
     silent_s: float = 0.0
+    limits: Mapping[str, int] = {}
 
 
 class Verdict(NamedTuple):

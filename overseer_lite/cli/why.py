@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overseer_lite.cli import show as say
-from overseer_lite.cli.session import command, find_job, json_option, run_option, session
+from overseer_lite.cli.session import command, find_job, hint, json_option, run_option, session
 from overseer_lite.job import Status
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from overseer_lite.store import FullStore, WorkerRecord
 
 _NAMED = 3
+_SECONDS_MATTER_S = 120
 
 
 @command("why", short_help="Say why a job does not run", example="overseer-lite why nightly-2026-11-24/merge")
@@ -54,11 +55,23 @@ def _ended(store: FullStore, job: JobInfo) -> str:
     if job.status is Status.FINISHED:
         return f"it finished on attempt {job.attempt}"
     if job.status is Status.FAILED:
-        return f"it failed on attempt {job.attempt}{message}; `overseer-lite retry {job.id}` tries it again"
+        return f"it failed on {_tries(job)}{message}; `{hint('retry', job.id)}` tries it again"
     culprit = _find_culprit(store, job)
     if culprit is not None and not message:
         return f"it was aborted, since it depends on {_named(culprit)}"
-    return f"it was aborted{message}; `overseer-lite retry {job.id}` tries it again"
+    return f"it was aborted{message}; `{hint('retry', job.id)}` tries it again"
+
+
+def _tries(job: JobInfo) -> str:
+    """Return which attempt a job failed on, and of how many; why it was the last, where retries were left."""
+    allowed = None if job.failure is None else job.failure.allowed
+    if allowed is None:
+        return f"attempt {job.attempt}"
+    if job.attempt == job.failures:
+        told = f"attempt {job.attempt} of {allowed}"
+    else:  # crashes, interruptions and what was before an operator's retry have numbers too
+        told = f"attempt {job.attempt}, failure {job.failures} of {allowed}"
+    return told if job.failures >= allowed else f"{told}, which is not to be retried"
 
 
 # ---- waiting for others ----------------------------------------------------------------------------------------------
@@ -92,13 +105,13 @@ def _culprit(store: FullStore, job: JobInfo) -> str:
     if culprit is None:
         return "something that was put right just now"
     through = "" if culprit.id in job.dependencies else " (through others)"
-    return f"{_named(culprit)}{through}; `overseer-lite retry {culprit.id}` frees it"
+    return f"{_named(culprit)}{through}; `{hint('retry', culprit.id)}` frees it"
 
 
 def _named(job: JobInfo) -> str:
     message = f": {say.failure_line(job.failure)}" if job.failure else ""
     if job.status is Status.FAILED:
-        return f"{job.id}, which failed on attempt {job.attempt}{message}"
+        return f"{job.id}, which failed on {_tries(job)}{message}"
     return f"{job.id}, which was aborted{message}"
 
 
@@ -126,6 +139,7 @@ def _where(job: JobInfo) -> str:
 def _delayed(job: JobInfo) -> str:
     assert job.due_in_s is not None
     at = say.clock_time(time.time() + job.due_in_s)
+    at = at[:-3] if job.due_in_s >= _SECONDS_MATTER_S else at
     after = f" after attempt {job.attempt}: {say.failure_line(job.failure)}" if job.failure and job.attempt else ""
     return f"delayed until {at} (in {say.duration(job.due_in_s)}){after}"
 
@@ -138,7 +152,7 @@ def _ready(store: FullStore, job: JobInfo) -> str:
 
     workers = [each for each in store.workers() if not is_dead(store, each)]
     if not workers:
-        return "ready, but there is no live worker; `overseer-lite worker` starts some"
+        return f"ready, but there is no live worker; `{hint('worker')}` starts some"
     able = [each for each in workers if job.type in each.types]
     if not able:
         known = ", ".join(sorted({kind for each in workers for kind in each.types}))
@@ -146,11 +160,15 @@ def _ready(store: FullStore, job: JobInfo) -> str:
     free = [each for each in able if each.run in (None, job.run)]
     if not free:
         return f"ready, but every worker that handles {job.type!r} works on another run alone ({able[0].run})"
-    busy = [each for each in free if store.held(each.id)]
+    limits = [each.limits.get(job.type) for each in free]
     running = len(store.jobs(status=Status.STARTED, type=job.type))
+    if all(limit is not None and running >= limit for limit in limits):
+        limit = max(limit for limit in limits if limit is not None)
+        return (
+            f"ready, but {running} of type {job.type!r} {'is' if running == 1 else 'are'} running, its limit is {limit}"
+        )
+    busy = [each for each in free if store.held(each.id)]
     if len(busy) < len(free):
-        if running:
-            return f"ready; {running} of type {job.type!r} are running, which may be its limit, and workers are idle"
         return "ready, and a worker that can take it is idle: it is about to start"
     before = _before(store, job, free[0])
     return f"ready; all {say.plural(len(free), 'worker')} that handle {job.type!r} are busy{before}"
@@ -190,7 +208,7 @@ def _silence(activity: Activity) -> str:
     interval_s, examined_s = settings.heartbeat_interval_s, settings.heartbeat_interval_s * settings.tolerance
     if activity.silent_s <= 2 * interval_s:
         return ""
-    silent = f"; the worker is silent for {say.duration(activity.silent_s)}"
+    silent = f"; worker {activity.worker.id} is silent for {say.duration(activity.silent_s)}"
     if activity.silent_s > examined_s:
         return f"{silent}, longer than the {say.duration(examined_s)} that are tolerated: it is being examined"
     return f"{silent}, it is examined at {say.duration(examined_s)} unless it beats"

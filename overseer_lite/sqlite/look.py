@@ -101,6 +101,7 @@ class Reader:
         found = []
         for row in self._db.all("workers"):
             worker, pid, runner_pid, identity, supervisor, app, app_file, app_mtime, types, run, beat_us = row
+            known = json.loads(types)
             silent_s = float("inf") if beat_us is None else (self._now.monotonic_us - beat_us) / 1e6
             found.append(
                 WorkerRecord(
@@ -112,9 +113,10 @@ class Reader:
                     app=app,
                     app_file=app_file,
                     app_mtime=app_mtime,
-                    types=tuple(json.loads(types)),
+                    types=tuple(known),
                     run=run,
                     silent_s=silent_s,
+                    limits={} if isinstance(known, list) else {kind: n for kind, n in known.items() if n is not None},
                 )
             )
         return found

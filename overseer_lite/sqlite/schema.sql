@@ -33,7 +33,7 @@ CREATE TABLE workers (
   app         TEXT NOT NULL DEFAULT '',
   app_file    TEXT NOT NULL DEFAULT '',
   app_mtime   REAL NOT NULL DEFAULT 0,
-  types       TEXT NOT NULL DEFAULT '[]',        -- JSON list of names
+  types       TEXT NOT NULL DEFAULT '[]',        -- JSON object: name to limit, null for none; or a list of names
   run         TEXT                               -- the run it is confined to
 ) STRICT;
 

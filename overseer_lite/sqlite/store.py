@@ -454,7 +454,8 @@ class SqliteStore:
                 "register",
                 (
                     record.id, moment.now.monotonic_us, record.pid, record.runner_pid, record.identity,
-                    record.supervisor, record.app, record.app_file, record.app_mtime, json.dumps(list(record.types)), record.run,
+                    record.supervisor, record.app, record.app_file, record.app_mtime,
+                    json.dumps({name: record.limits.get(name) for name in record.types}), record.run,
                 ),
             )  # fmt: skip
             for name in record.types:

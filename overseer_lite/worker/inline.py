@@ -118,7 +118,14 @@ class InlineWorker:
             )
         self._bell = store.register(
             WorkerRecord(
-                self.id, os.getpid(), os.getpid(), identity, app=INLINE, types=tuple(self._handlers), run=self._run
+                self.id,
+                os.getpid(),
+                os.getpid(),
+                identity,
+                app=INLINE,
+                types=tuple(self._handlers),
+                run=self._run,
+                limits={kind: each.limit for kind, each in self._handlers.items() if each.limit is not None},
             )
         )
 

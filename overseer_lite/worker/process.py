@@ -139,6 +139,8 @@ class WorkerProcess:
         config = self._config
         hello = runner.hello
         assert hello is not None
+        types = tuple(kind for kind in hello.types if config["types"] is None or kind in config["types"])
+        limits = {kind: runner.options[kind].limit for kind in types}
         record = WorkerRecord(
             id=config["id"],
             pid=os.getpid(),
@@ -148,8 +150,9 @@ class WorkerProcess:
             app=config["app"],
             app_file=hello.app_file,
             app_mtime=hello.app_mtime,
-            types=tuple(kind for kind in hello.types if config["types"] is None or kind in config["types"]),
+            types=types,
             run=config["run"],
+            limits={kind: limit for kind, limit in limits.items() if limit is not None},
         )
         bell = self.store.register(record)
         _report(b"r")

@@ -236,3 +236,15 @@ def test_a_command_s_output_and_exit_code_stand_in_its_history(crew):
     info = crew.wait_for("step", "failed")
     assert info.failure.message == "`echo so far; echo no good >&2; exit 4` exited with 4"
     assert crew.attempts("step")[0].output == "so far\nno good\n"
+
+
+def test_a_worker_registers_the_limits_of_the_types_it_handles(crew):
+    """So that `why` can name them; those of types it was told to leave out are none of its."""
+    crew.write_app(
+        "@handlers(limit=4)\ndef count(job): pass\n"
+        "@handlers(limit=1)\ndef other(job): pass\n"
+        "@handlers\ndef free(job): pass\n"
+    )
+    crew.start(1, types=("count", "free"))
+    (worker,) = crew.wait_ready()
+    assert (set(worker.types), worker.limits) == ({"count", "free"}, {"count": 4})

@@ -23,12 +23,14 @@ class WorkerClauses(Clauses):
     @needs("workers")
     def test_c190_a_registered_worker_is_listed_as_it_registered(self, store: FullStore) -> None:
         """In order of registration; registering again renews the entry in its place."""
-        one = WorkerRecord("w1", 11, 12, "boot:11", "boot:1", "jobs", "/srv/jobs.py", 1.5, ("a", "b"), "r", 0.0)
+        one = WorkerRecord(
+            "w1", 11, 12, "boot:11", "boot:1", "jobs", "/srv/jobs.py", 1.5, ("a", "b"), "r", 0.0, {"a": 4}
+        )
         two = WorkerRecord("w2", 21)
-        for record in (one, two, one._replace(pid=13, types=("c",))):
+        for record in (one, two, one._replace(pid=13, types=("c",), limits={})):
             store.register(record)
         assert [worker._replace(types=tuple(worker.types)) for worker in store.workers()] == [
-            one._replace(pid=13, types=("c",)),
+            one._replace(pid=13, types=("c",), limits={}),
             two,
         ]
         store.exchange("w4", [], 1, ("a",))  # who has asked for work before it registers is no earlier for that
