@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 
-.PHONY: check format lint test fast chaos bench
+.PHONY: check format lint test fast docs chaos bench
 
 check: lint test
 
@@ -22,6 +22,10 @@ test:
 # Without what takes over a quarter of a second a test.
 fast:
 	$(PYTHON) -m pytest -q -m 'not slow'
+
+# What follows from the code: docs/reference, and the state machine in docs/concepts.md. A test says when it must be run.
+docs:
+	$(PYTHON) -m docs
 
 # The release run: seeded and resumable; hours. The small one is part of .ci/run.
 chaos:
