@@ -686,9 +686,7 @@ class Supervisor:
         until = time.monotonic() + LAST_GRACE_S  # for all of them: one that will not go must not keep us
         for member in self._burying.values():
             left_s = max(0.0, until - time.monotonic())
-            cleared, lock = clear_worker(
-                self._state_directory(), member.id, member.child.identity, None, timeout_s=left_s
-            )
+            cleared, lock = clear_worker(self._state_directory(), member.id, (member.child.identity,), timeout_s=left_s)
             if lock is not None:
                 lock.release()
             if cleared.done:

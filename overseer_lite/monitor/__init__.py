@@ -8,6 +8,9 @@
     6  lock held and silent: stopped: wait a grace, then kill; else kill. Its death comes back as 1 or 2.
     7  process dead, lock held: somebody inherited it; clear again, then name the holders.
 
+    9  of another pid namespace: lock held: reported, never reset; free for a while, and nobody writes into its output
+       any more: reset.
+
 (8, a runner that stands still, is its worker's to see.) A file of steps that cannot be read means that everything had
 begun; a row that cannot be read, nothing at all.
 """

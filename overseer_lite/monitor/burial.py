@@ -19,6 +19,7 @@ from overseer_lite.job import Outcome, Status
 from overseer_lite.liveness import tree as trees
 from overseer_lite.liveness.identity import Identity
 from overseer_lite.liveness.workerfile import Snapshot, TakenLock, WorkerFile, WorkerFileError, take
+from overseer_lite.liveness.writers import has_writer
 from overseer_lite.monitor.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class Recovered(NamedTuple):
 
 
 class _Dead(NamedTuple):
-    """Whose tree is to be cleared; `path`: its file."""
+    """Whose tree is to be cleared.
+
+    Attributes:
+        path: Its file.
+        leaders: Who made its process groups, as far as their pids mean anything here.
+    """
 
     worker: str
     path: str
-    identity: Identity
-    runner: Identity | None
+    leaders: frozenset[Identity]
 
 
 class _LongClearing(threading.Thread):
@@ -110,6 +115,7 @@ class Burials:
         self._spare = spare
         self._adopted = adopted
         self._long: dict[str, _LongClearing] = {}
+        self._reported: set[str] = set()
 
     def path(self, worker: str) -> str:
         """Return where a worker's file lies."""
@@ -124,7 +130,7 @@ class Burials:
         if (long := self._long.get(worker)) is None:
             failpoints.hit("recover.noticed")
             snapshot = self._snapshot(worker)
-            dead = _Dead(worker, self.path(worker), identity, snapshot.runner if snapshot is not None else None)
+            dead = _Dead(worker, self.path(worker), self._leaders(identity, snapshot))
             missing = not os.path.lexists(dead.path)
             cleared, lock = self._clear(dead, FIRST_TRY_S)
             if not cleared.done:
@@ -139,6 +145,10 @@ class Burials:
                 raise long.error
             begun, lock, missing = long.begun, long.lock, long.missing
         if lock is None and not missing:  # it went meanwhile: somebody else has recovered it
+            return None
+        if self._is_abroad(identity) and self._is_written_to(worker):
+            if lock is not None:
+                lock.release()
             return None
         return self._put_back(worker, identity, lock, begun)
 
@@ -178,6 +188,31 @@ class Burials:
             log.warning("%s", error)
             return None
 
+    def _leaders(self, identity: Identity, snapshot: Snapshot | None) -> frozenset[Identity]:
+        """Return worker and runner, if their pids are of this boot and namespace: else they are numbers of strangers."""
+        if identity.boot_id != self._store.clock.read().boot_id or self._is_abroad(identity):
+            return frozenset()
+        return frozenset(who for who in (identity, snapshot.runner if snapshot else None) if who is not None)
+
+    @staticmethod
+    def _is_abroad(identity: Identity) -> bool:
+        return identity.pid_namespace != Identity.mine().pid_namespace
+
+    def _is_written_to(self, worker: str) -> bool:
+        """Whether somebody may still write a dead worker's output: what its handlers started, where we cannot look."""
+        place = os.path.join(self._store.state_directory, "output")
+        names = [name for name in os.listdir(place) if name.rpartition(".")[0] == worker]
+        if not any(has_writer(os.path.join(place, name)) in (True, None) for name in names):
+            return False
+        if worker not in self._reported:
+            self._reported.add(worker)
+            log.error(
+                "Worker %s of another pid namespace is dead, but somebody there still writes its output. "
+                "Its jobs wait; end that process, or its container",
+                worker,
+            )
+        return True
+
     def _last_steps(self, worker: str, identity: Identity) -> Snapshot | None:
         """Return a dead worker's steps, if they can be believed; else None: all it held had begun.
 
@@ -200,8 +235,7 @@ class Burials:
             cleared, lock = clear_worker(
                 self._store.state_directory,
                 dead.worker,
-                dead.identity,
-                dead.runner,
+                dead.leaders,
                 spare=self._spare(),
                 timeout_s=max(0.0, deadline - time.monotonic()),
             )
@@ -218,7 +252,7 @@ class Burials:
     def _clear_and_tell(self, dead: _Dead, timeout_s: float) -> tuple[trees.Cleared, TakenLock | None]:
         cleared, lock = self._clear(dead, timeout_s)
         # Taken by another than the dead: another supervisor is at it, and says who is left.
-        if not cleared.done and trees.flock_holder(dead.path) in (None, dead.identity.pid):
+        if not cleared.done and trees.flock_holder(dead.path) in {None, *(who.pid for who in dead.leaders)}:
             log.error(
                 "Worker %s is dead but its tree is not: process %s holds on. Its jobs wait; kill it by hand",
                 dead.worker,
@@ -250,13 +284,15 @@ def _tell_of(verdicts: Mapping[Attempt, Verdict]) -> None:
 def clear_worker(
     state_directory: str,
     worker: str,
-    identity: Identity,
-    runner: Identity | None,
+    leaders: Collection[Identity],
     *,
     spare: Collection[int] = (),
     timeout_s: float = CLEAR_TIMEOUT_S,
 ) -> tuple[trees.Cleared, TakenLock | None]:
     """Kill what is left of a dead worker's tree and take its lock; no store takes part.
+
+    Args:
+        leaders: Worker and runner, if they were of this boot and pid namespace: their groups belong to the tree.
 
     Returns:
         The proof, and the lock: None if the tree is not proved gone, or there is no file (any more).
@@ -273,13 +309,12 @@ def clear_worker(
                     lock.append(taken)
         return bool(lock) or not os.path.lexists(path)
 
-    leaders = frozenset(who for who in (identity, runner) if who is not None)
     tree = trees.Tree(
         groups=frozenset(who.pid for who in leaders),
         cookie=worker,
         output=os.path.join(state_directory, "output", worker),
         spare=frozenset(spare),
-        leaders=leaders,
+        leaders=frozenset(leaders),
     )
     cleared = trees.clear(tree, free=free, timeout_s=timeout_s)
     if cleared.done:

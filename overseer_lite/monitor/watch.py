@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("overseer_lite.monitor")
 
 STOPPED_GRACE_S: Final = 10.0
+ABROAD_GRACE_S: Final = 5.0  # a lock of another pid namespace must have been free for so long
 INLINE: Final = "(inline)"  # the app of a worker that runs its handlers in its own process
 _SIGKILL: Final = 9
 _LEFT_ALONE: Final = "left alone. See `overseer-lite doctor`"
@@ -62,6 +63,7 @@ class Monitor:
         self._silent_for_s = silent_for_s
         self._burials = Burials(store, spare=spare, adopted=adopted)
         self._suspected: dict[str, _Suspicion] = {}
+        self._free_since: dict[str, float] = {}  # locks of another pid namespace; monotonic
         self._reported: set[tuple[str, str]] = set()
 
     def path(self, worker: str) -> str:
@@ -88,6 +90,7 @@ class Monitor:
         for worker in files - present:
             self._clean_up(worker)
         self._suspected = {worker: since for worker, since in self._suspected.items() if worker in present}
+        self._free_since = {worker: since for worker, since in self._free_since.items() if worker in present | files}
         self._burials.forget_all_but(present)
         return recovered
 
@@ -97,10 +100,7 @@ class Monitor:
             return None
         life = look(identity, self._store.clock.read().boot_id)
         if life is Life.FOREIGN:
-            self._report_once(
-                record.id, "Worker %s lives in another pid namespace; it is watched by its own supervisor only"
-            )
-            return None
+            return self._abroad(record.id, identity)
         if life in (Life.GONE, Life.OTHER_BOOT):
             return None if own or self._contradicts(record.id, identity) else self.recover(record.id, identity)
         if life is Life.EXITING:
@@ -109,6 +109,23 @@ class Monitor:
             return None if own else self._lost_its_lock(record.id, identity)
         self._watch_silence(record, identity, life)
         return None
+
+    def _abroad(self, worker: str, identity: Identity) -> Recovered | None:
+        """A worker of another pid namespace: nobody can be asked about it, but its lock speaks across namespaces.
+
+        Held: it lives, or somebody of its tree does. Free: worker and runner are dead. Its own supervisor, if there is
+        one, takes the lock at once and has the better proof; so it must have been free at each look for a while.
+        """
+        if not self._lock_is_free(worker):
+            self._free_since.pop(worker, None)
+            self._report_once(worker, "Worker %s lives in another pid namespace; its own supervisor watches it")
+            return None
+        if not self._is_ours(worker, identity, self._snapshot(worker)):
+            return None
+        now = time.monotonic()
+        if now - self._free_since.setdefault(worker, now) < ABROAD_GRACE_S:
+            return None
+        return self.recover(worker, identity)
 
     def _identity(self, record: WorkerRecord) -> Identity | None:
         """Return who a worker is by its row; None: it is no process, or the row is damaged, and then nothing follows."""
@@ -150,7 +167,9 @@ class Monitor:
         if snapshot is None or snapshot.copied or snapshot.store_uuid != self._store.uuid:
             return
         life = look(snapshot.identity, self._store.clock.read().boot_id)
-        if life in (Life.GONE, Life.OTHER_BOOT) and self._lock_is_free(worker):
+        if life is Life.FOREIGN:
+            self._abroad(worker, snapshot.identity)
+        elif life in (Life.GONE, Life.OTHER_BOOT) and self._lock_is_free(worker):
             self.recover(worker, snapshot.identity)
 
     def _lock_is_free(self, worker: str) -> bool:

@@ -17,6 +17,7 @@ from overseer_lite.errors import (
 from overseer_lite.liveness import tree as trees
 from overseer_lite.liveness.identity import Identity, Life, look, read_proc, read_stat
 from overseer_lite.liveness.workerfile import Snapshot, WorkerFile, WorkerFileError, take
+from overseer_lite.liveness.writers import has_writer
 from overseer_lite.sqlite import engine, files
 from overseer_lite.sqlite.connection import FLOOR_BYTES, Database
 from overseer_lite.sqlite.look import Reader
@@ -288,12 +289,7 @@ def _trouble(subject: Subject, record: WorkerRecord, boot_id: str, held: int) ->
             "A running supervisor puts its jobs back at once; start `overseer-lite worker`",
         )
     if life is Life.FOREIGN:
-        return Finding(
-            name,
-            WARNING,
-            f"of another pid namespace, {jobs}: it cannot be asked about",
-            "Look at it from its container",
-        )
+        return _abroad(subject, record, snapshot, jobs)
     if snapshot is None or snapshot.copied:
         return Finding(
             name,
@@ -314,6 +310,30 @@ def _trouble(subject: Subject, record: WorkerRecord, boot_id: str, held: int) ->
             f"A running supervisor kills it; else kill {record.pid}",
         )
     return None
+
+
+def _abroad(subject: Subject, record: WorkerRecord, snapshot: Snapshot | None, jobs: str) -> Finding:
+    """Say of a worker of another pid namespace what its lock says: held by somebody, or by nobody any more."""
+    name, where = f"worker {record.id}", "of another pid namespace"
+    if snapshot is None or snapshot.copied or _has_lock(subject, record.id):
+        return Finding(name, WARNING, f"{where}, {jobs}: it cannot be asked about", "Look at it from its container")
+    written = [path for worker, path in _companions(subject, ("output",)) if worker == record.id]
+    if any(has_writer(path) is not False for path in written):
+        detail = f"dead, {where}, {jobs}; but somebody there still writes its output"
+        return Finding(name, WARNING, detail, "End that process, or its container; then its jobs are put back")
+    remedy = "A running supervisor puts its jobs back within seconds; start `overseer-lite worker`"
+    return Finding(name, WARNING, f"dead, {where}, {jobs}", remedy)
+
+
+def _has_lock(subject: Subject, worker: str) -> bool:
+    """Whether somebody holds the lock of a worker's file."""
+    try:
+        lock = take(os.path.join(subject.state, "workers", worker))
+    except (OSError, WorkerFileError):
+        return True
+    if lock is not None:
+        lock.release()
+    return lock is None
 
 
 def _snapshot(subject: Subject, worker: str) -> Snapshot | None:
@@ -395,9 +415,11 @@ def _registered(subject: Subject) -> set[str]:
         return {worker for (worker,) in db.all("worker_ids")}
 
 
-def _companions(subject: Subject) -> Iterator[tuple[str, str]]:
+def _companions(
+    subject: Subject, directories: tuple[str, ...] = ("workers", "bells", "output", "payloads")
+) -> Iterator[tuple[str, str]]:
     """Yield the files that belong to workers: whose, and which."""
-    for directory in ("workers", "bells", "output", "payloads"):
+    for directory in directories:
         place = os.path.join(subject.state, directory)
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(place)):

@@ -143,14 +143,17 @@ class Crew:
             graph = job_graph(graph, id=options.pop("id", "r"), **options)
         return self.store.transact_graph(graph)
 
-    def start(self, workers=1, *, constants=None, env=None, app=None, settings=None, db=None, **plan):
-        """Start a supervisor; heartbeats of a minute, unless said otherwise, so that no silence takes part."""
+    def start(self, workers=1, *, constants=None, env=None, app=None, settings=None, db=None, wrap=(), **plan):
+        """Start a supervisor; heartbeats of a minute, unless said otherwise, so that no silence takes part.
+
+        `wrap`: a command that runs it, such as one that makes a pid namespace.
+        """
         given = {
             "plan": {"address": db or self.store.path, "app": app or str(self.app_file), "workers": workers, **plan},
             "settings": {"heartbeat_interval_s": 60.0, "durability": "normal", **(settings or {})},
             "constants": constants or {},
         }
-        argv = [sys.executable, "-c", SCRIPT, json.dumps(given)]
+        argv = [*wrap, sys.executable, "-c", SCRIPT, json.dumps(given)]
         full = {**os.environ, "CREW_DIRECTORY": str(self.directory), COOKIE: self.cookie, **(env or {})}
         supervisor = Supervised(argv, full, self.directory, self.log_file)
         self.supervisors.append(supervisor)

@@ -408,6 +408,19 @@ def test_a_worker_that_is_not_well_is_a_warning_that_says_how(cli, store, make, 
     assert remedy in found[0]["remedy"]
 
 
+def test_a_worker_of_another_namespace_whose_lock_is_free_is_dead_unless_somebody_writes_its_output(cli, store):
+    """Which pids it had says nothing here; who holds its lock, and who has its output open, does."""
+    register(store, identity=Identity.mine()._replace(pid_namespace="pid:[1]")).close()
+    found = troubles(cli("doctor --json"))[0]
+    assert (found["what"], found["level"]) == ("worker w", "warning")
+    assert found["detail"] == "dead, of another pid namespace, 0 started jobs"
+    assert "puts its jobs back within seconds" in found["remedy"]
+
+    with open(os.path.join(store.state_directory, "output", "w.1"), "ab"):
+        found = troubles(cli("doctor --json"))[0]
+    assert "somebody there still writes its output" in found["detail"]
+
+
 def test_a_worker_whose_identity_nobody_can_read_is_an_error(cli, store):
     """We never wrote it: the file is damaged, and the damage must not be a fault of the program."""
     store.register(WorkerRecord("w", 1, identity="[broken")).close()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -14,8 +15,10 @@ from overseer_lite.graph import simple_graph
 from overseer_lite.job import Job
 from overseer_lite.liveness import Identity, WorkerFile
 from overseer_lite.liveness.tree import COOKIE_VARIABLE
-from overseer_lite.monitor import Monitor
+from overseer_lite.liveness.workerfile import take
+from overseer_lite.monitor import Monitor, watch
 from overseer_lite.store import WorkerRecord, open_store
+from tests.conftest import wait_until
 
 
 class Place:
@@ -107,3 +110,105 @@ def test_a_row_that_names_another_process_than_the_lock_file_buries_nobody(place
     assert [record.message for record in caplog.records] == [
         "The row of worker w is damaged: its lock file names another process; left alone. See `overseer-lite doctor`"
     ]
+
+
+def stranger(stack):
+    """Start a process in a group of its own that bears no sign of anybody."""
+    started = subprocess.Popen(["sleep", "60"], env={}, start_new_session=True)
+    stack.callback(started.wait)
+    stack.callback(started.kill)
+    return started
+
+
+@pytest.mark.parametrize("change", [{"boot_id": "another"}, {"pid_namespace": "pid:[1]"}], ids=["boot", "namespace"])
+def test_a_pid_of_another_boot_or_namespace_names_nobody_here(place, monkeypatch, change):
+    """Not even one that has the same start time, and a group of that number: its jobs come back, the stranger stays."""
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.0)
+    with ExitStack() as stack:
+        somebody = stranger(stack)
+        place.enter("w", Identity.of(somebody.pid)._replace(**change), "r/a").close()
+        assert [found.reset for found in place.monitor.sweep()] == [("r/a",)]
+        assert somebody.poll() is None
+    assert place.status("r/a") == "unstarted"
+
+
+ABROAD = {"pid_namespace": "pid:[1]"}
+
+
+def test_a_worker_of_another_namespace_is_never_reset_while_its_lock_is_held(place, caplog, monkeypatch):
+    """However silent: a lock speaks across namespaces, and this one says that somebody of its tree lives."""
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.0)
+    file = place.enter("w", dead()._replace(**ABROAD), "r/a")
+    file.beat(place.store.clock.read().monotonic_us - 900_000_000)
+    with caplog.at_level(logging.WARNING):
+        assert [place.monitor.sweep() for _ in range(3)] == [[], [], []]
+    assert place.status("r/a") == "started"
+    assert [record.message for record in caplog.records] == [
+        "Worker w lives in another pid namespace; its own supervisor watches it"
+    ]
+
+
+def test_a_worker_of_another_namespace_is_reset_once_its_lock_has_been_free_for_a_while(place, monkeypatch):
+    """Its own supervisor knows better who is left, and would take the lock at once: it has time to."""
+    place.enter("w", dead()._replace(**ABROAD), "r/a").close()
+    assert [place.monitor.sweep() for _ in range(3)] == [[], [], []]
+    assert place.status("r/a") == "started"
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.0)
+    assert [found.reset for found in place.monitor.sweep()] == [("r/a",)]
+
+
+def test_a_lock_of_another_namespace_that_was_taken_meanwhile_begins_its_time_anew(place, monkeypatch):
+    """Free at two looks is not free in between."""
+    file = place.enter("w", dead()._replace(**ABROAD), "r/a")
+    file.close()
+    assert place.monitor.sweep() == []
+    first_look = time.monotonic()
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.2)
+    wait_until(lambda: time.monotonic() > first_look + 0.2)
+    with take(file.path):
+        assert place.monitor.sweep() == []
+    assert place.monitor.sweep() == []
+    found = wait_until(place.monitor.sweep, 5)
+    assert [each.reset for each in found] == [("r/a",)]
+
+
+def test_what_a_dead_worker_of_another_namespace_started_and_still_writes_keeps_its_jobs_waiting(
+    place, caplog, monkeypatch
+):
+    """It cannot be seen, but the kernel knows who has a file open for writing, whatever its namespace."""
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.0)
+    place.enter("w", dead()._replace(**ABROAD), "r/a").close()
+    output = os.path.join(place.store.state_directory, "output", "w.1")
+    with open(output, "ab"), caplog.at_level(logging.WARNING):
+        assert [place.monitor.sweep() for _ in range(2)] == [[], []]
+    assert place.status("r/a") == "started"
+    (record,) = caplog.records
+    assert record.message.startswith("Worker w of another pid namespace is dead, but somebody there still writes")
+    assert [found.reset for found in place.monitor.sweep()] == [("r/a",)]
+    assert not os.path.exists(output)
+
+
+def test_a_copy_of_a_store_resets_nothing_of_another_namespace(place, monkeypatch):
+    """A lock file that is not there, or was copied, says nothing about the one that its worker holds."""
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.0)
+    file = place.enter("w", dead()._replace(**ABROAD), "r/a")
+    file.close()
+    away = os.path.join(place.store.state_directory, "away")
+    os.rename(file.path, away)
+    assert [place.monitor.sweep() for _ in range(2)] == [[], []]
+    with open(away, "rb") as old, open(file.path, "xb") as copy:
+        copy.write(old.read())
+    assert [place.monitor.sweep() for _ in range(2)] == [[], []]
+    assert place.status("r/a") == "started"
+
+
+def test_the_files_of_a_worker_of_another_namespace_without_a_row_are_removed_in_time(place, monkeypatch):
+    """Nobody will come back for them once a container is gone."""
+    monkeypatch.setattr(watch, "ABROAD_GRACE_S", 0.0)
+    file = place.enter("w", dead()._replace(**ABROAD), "r/a")
+    place.store.leave("w")
+    place.monitor.sweep()
+    assert os.path.exists(file.path)
+    file.close()
+    place.monitor.sweep()
+    assert not os.path.exists(file.path)
