@@ -80,7 +80,7 @@ def reboot(unit: Unit) -> Figures:
             kind = ("boot", "reboot")[number % 2]
             if kind == "reboot":
                 clock.reboot(off_s=unit.random.choice((0.0, 60.0, YEAR_S)))
-            rig.wait_for(lambda: not os.path.exists(f"/proc/{workers[0]}"), name="init has reaped the dead")  # noqa: B023
+            rig.wait_for(lambda: not os.path.exists(f"/proc/{workers[0]}"), name="init has reaped the dead")
             bystanders.append(_bystander(workers[0]))
             reused[kind] += bystanders[-1].pid == workers[0]
         rig.drain(timeout_s=FOUND_AFTER_S)
