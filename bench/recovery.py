@@ -10,7 +10,7 @@ from typing import Any
 from bench import measure, workers
 from bench.measure import Options, Plot, Reach, Report, Table
 
-CASES = [("worker", 2), ("worker", 1), ("runner", 2), ("runner", 1)]
+CASES = [("worker", 2, 1), ("worker", 1, 1), ("worker", 1, 0), ("runner", 2, 1), ("runner", 1, 1)]
 
 
 def run(options: Options) -> Report:
@@ -20,14 +20,14 @@ def run(options: Options) -> Report:
         {case: lambda case=case: measure_kills(options, *case, kills) for case in CASES}, blocks
     )
     rows, reach, series, figures = [], [], {}, {}
-    for (victim, number), parts in found.items():
+    for (victim, number, spares), parts in found.items():
         waits = [each for part in parts for each in part]
-        beside = "another idle" if number == 2 else "none idle"
+        beside = ("another idle" if number == 2 else "none idle") + ("" if spares else ", no spare")
         label = f"{victim} killed, {beside}"
         shown = [measure.number(measure.quantile(waits, share)) for share in (0.5, 0.9, 0.99, 1.0)]
         rows.append([label, str(len(waits)), *shown])
         series[label] = figures[label] = waits
-        if victim == "worker":
+        if victim == "worker" and spares:
             limit, goal = (20.0, 12.0) if number == 2 else (100.0, None)
             reach += [
                 Reach(f"{label}: p50", measure.quantile(waits, 0.5), "ms", most=limit, goal=goal),
@@ -41,6 +41,9 @@ def run(options: Options) -> Report:
                 "From SIGKILL to the first line of the job's next attempt",
                 ("ms", "kills", "p50", "p90", "p99", "most"),
                 rows,
+                [
+                    "A spare worker stands by at each kill, as it does from a second after the last one; `no spare`: none is kept."
+                ],
             )
         ],
         reach,
@@ -49,14 +52,15 @@ def run(options: Options) -> Report:
     )
 
 
-def measure_kills(options: Options, victim: str, number: int, kills: int) -> list[float]:
+def measure_kills(options: Options, victim: str, number: int, spares: int, kills: int) -> list[float]:
     """Have a job run, kill its worker or its runner, wait until it runs again; return the milliseconds of each."""
     waits = []
     with measure.place(options) as directory:
         path, file = directory + "/jobs.db", directory + "/stamps"
-        with workers.make_store(path) as store, workers.Crew(path, number, "full") as crew:
+        with workers.make_store(path) as store, workers.Crew(path, number, "full", spares=spares) as crew:
             for n in range(kills):
                 crew.await_idle(store, number)
+                crew.await_spares()
                 _submit(store, f"k{n}", file)
                 _at, runner, worker, _name, _attempt = workers.until(lambda n=n: _stamp(file, f"k{n}", 1))
                 time.sleep(0.03)  # what led here has settled; the job stands in the middle

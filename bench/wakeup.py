@@ -33,7 +33,9 @@ def run(options: Options) -> Report:
         ]
     idle = [each for parts in found.values() for part in parts for each in part["idle_percent"]]
     figures["idle_percent"] = idle
-    reach.append(Reach("CPU of idle `worker -n 4`, all nine processes", measure.median(idle), "% of a core", most=0.5))
+    reach.append(
+        Reach("CPU of idle `worker -n 4`, all eleven processes", measure.median(idle), "% of a core", most=0.5)
+    )
     return Report(
         "wakeup",
         "as said in each line; at full the reservation is synced before the handler hears of it.",
@@ -58,6 +60,7 @@ def once(options: Options, durability: str, count: int) -> dict[str, list[float]
         path = directory + "/jobs.db"
         with workers.make_store(path, durability) as store, workers.Crew(path, 4, durability) as crew:
             crew.await_idle(store, 4)
+            crew.await_spares()
             idle = _idle_percent(crew, options.scale(5, 1))
             committed = _note_commits()
             waits, calls = [], []

@@ -15,6 +15,7 @@ from typing import Any, Final
 from bench.measure import APP, ROOT, WalMaximum
 from overseer_lite.config import load
 from overseer_lite.graph import Graph
+from overseer_lite.liveness import read_stat
 from overseer_lite.sqlite import engine
 from overseer_lite.sqlite.store import SqliteStore
 
@@ -90,10 +91,18 @@ class Crew:
     """A supervisor started by the command line, with its workers; stopped in order at the end of the block."""
 
     def __init__(
-        self, path: str, workers: int, durability: str, *, app: str = APP, env: Mapping[str, str] | None = None
+        self,
+        path: str,
+        workers: int,
+        durability: str,
+        *,
+        app: str = APP,
+        env: Mapping[str, str] | None = None,
+        spares: int = 1,
     ):
+        self._processes = 1 + 2 * (workers + spares)
         self._log = open(path + ".log", "ab")  # noqa: SIM115 - as long as the crew
-        settings = {"db": path, "heartbeat_interval_s": 60, "durability": durability}
+        settings = {"db": path, "heartbeat_interval_s": 60, "durability": durability, "spares": spares}
         self.begun_ns = time.monotonic_ns()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "overseer_lite", "worker", app, "-n", str(workers)],
@@ -121,6 +130,15 @@ class Crew:
         """Wait until so many workers are there, each with its runner, and none has anything to do."""
         until(lambda: sum(1 for each in store.workers() if each.runner_pid) == workers and not store.counts().started)
         time.sleep(0.05)  # their first look for work, and what a start leaves behind
+
+    def await_spares(self) -> None:
+        """Wait until the spares stand by, and nobody is starting any more: no process here has used any CPU just now."""
+        until(lambda: len(self.pids()) == self._processes)
+        until(lambda: self._ticks() == (time.sleep(0.05), self._ticks())[1])
+
+    def _ticks(self) -> list[int]:
+        stats = [read_stat(pid) for pid in self.pids()]
+        return [stat.cpu_ticks for stat in stats if stat is not None]
 
     def pids(self) -> list[int]:
         """Return the supervisor's pid and those of all below it."""

@@ -128,6 +128,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "grace_s", 60.0, "Seconds a stopping worker has for its job.", "seconds, at most a day", _number(0, _DAY_S)
     ),
+    Setting(
+        "spares",
+        1,
+        "Workers that stand by, their app imported, to take a dead one's place at once.",
+        "a whole number from 0 to 64",
+        _whole(0, 64),
+    ),
     Setting("color", "auto", "Colours on the terminal.", "auto, always or never", _one_of("auto", "always", "never")),
     Setting(
         "profile",
@@ -176,6 +183,7 @@ class Config:
     crash_limit: int
     durability: str
     grace_s: float
+    spares: int
     color: str
     profile: str
     sentry_dsn: str | None

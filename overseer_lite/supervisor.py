@@ -46,6 +46,9 @@ RENEW_S: Final = 60.0  # for looking at an app before the runners are renewed
 BURIAL_S: Final = 20.0  # for the last burials, once told to stop at once
 STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
+SPARE_AFTER_S: Final = 1.0  # all workers being well for so long, so that no start and no recovery has to share its CPU
+SPARE_BACKOFF_S: Final = 60.0
+STOPPED_START_S: Final = 2.0  # as for a runner that stands still
 
 
 class Plan(NamedTuple):
@@ -79,7 +82,7 @@ class Plan(NamedTuple):
 
 
 class _Member:
-    """A worker process, from its spawn to its burial."""
+    """A worker process, from its spawn to its burial. One without a place is a spare: it stands by."""
 
     __slots__ = (
         "_said",
@@ -92,11 +95,11 @@ class _Member:
         "place",
         "ready",
         "report",
-        "spawned_at",
+        "stopped_at",
         "words",
     )
 
-    def __init__(self, place: int, worker_id: str, child: Child, life: int, report: int) -> None:
+    def __init__(self, place: int | None, worker_id: str, child: Child, life: int, report: int) -> None:
         self.place = place
         self.id = worker_id
         self.child = child
@@ -107,7 +110,7 @@ class _Member:
         self.words = b""
         self._said = b""
         self.exit: Exit | None = None
-        self.spawned_at = time.monotonic()
+        self.stopped_at: float | None = None
         self.not_its: set[Identity] = set()  # orphans that came to us while it lived, and so are another's
 
     def listen(self) -> None:
@@ -117,6 +120,12 @@ class _Member:
                 self._said += data
         head, _, self.words = self._said.partition(b" ")
         self.ready, self.begun_job = b"r" in head, b"j" in head
+
+    def call(self, place: int) -> None:
+        """Have a spare take a place: it enters the store and works."""
+        self.place = place
+        with suppress(BrokenPipeError):  # it has just died: seen in a moment, and replaced like any other
+            os.write(self.life, b"!")
 
     def close(self) -> None:
         """Let go of its pipes."""
@@ -231,6 +240,9 @@ class Supervisor:
         self._lock = threading.Lock()
         self._deaths: dict[int, int] = {}  # by place
         self._respawn_at: dict[int, float] = {}
+        self._spare_at: float | None = None
+        self._spare_deaths = 0  # in a row
+        self._look_at = 0.0
         self._signals: list[int] = []
         self._hangup = False
         self._stage = 0  # 0 open, 1 finishing, 2 now, 3 killed
@@ -384,6 +396,8 @@ class Supervisor:
         self._obey(begun)
         self._finish_renewal()
         self._respawn()
+        self._keep_spares()
+        self._watch_starts()
         self._watch_gate()
         self._raise_trouble()
         if on_tick is not None:
@@ -402,6 +416,8 @@ class Supervisor:
         now = time.monotonic()
         if self._respawn_at:
             patience = min(patience, min(self._respawn_at.values()) - now)
+        if self._spare_at is not None:
+            patience = min(patience, self._spare_at - now)
         if self.plan.timeout_s is not None:
             patience = min(patience, begun + self.plan.timeout_s - now)
         if self._stage in (1, 2):
@@ -409,9 +425,10 @@ class Supervisor:
             patience = min(patience, max(0.05, self._stage_at + grace_s - now))
         return max(0.0, patience)
 
-    def _spawn(self, place: int) -> None:
+    def _spawn(self, place: int | None) -> None:
+        """Start a worker for a place, or a spare."""
         plan, settings = self.plan, self.settings
-        worker_id = f"w{place + 1}-{secrets.token_hex(4)}"
+        worker_id = f"{'s' if place is None else f'w{place + 1}'}-{secrets.token_hex(4)}"
         life_read, life_write = os.pipe()
         report_read, report_write = os.pipe()
         os.set_blocking(report_read, False)
@@ -425,6 +442,7 @@ class Supervisor:
             "drain": plan.drain,
             "heartbeat_interval_s": settings.heartbeat_interval_s,
             "supervisor": self._identity.to_text(),
+            "spare": place is None,
             "log_level": plan.log_level,
         }
         argv = python_argv("overseer_lite.worker.process", config)
@@ -441,7 +459,10 @@ class Supervisor:
                 self.members[child.pid] = _Member(place, worker_id, child, life_write, report_read)
                 ours.clear()
         except OSError as error:  # no process or descriptor is left just now
-            self._try_again(place, f"it cannot be started: {error}")
+            if place is None:
+                self._spare_deaths += 1
+            else:
+                self._try_again(place, f"it cannot be started: {error}")
         finally:
             for fd in (life_read, report_write, *ours):
                 os.close(fd)
@@ -461,29 +482,38 @@ class Supervisor:
         member.close()
         member.exit = exit_
         words = member.words.decode("utf-8", "replace").strip()
+        place = member.place
         if exit_.code == EXIT_DRAINED:
             self._finish(0)
-        elif exit_.code == EXIT_APP:
-            self._app_is_broken(InvalidInputError(words or "The app cannot be used."))
         elif exit_.code == EXIT_STORE:
             self._fail(StoreError(words or "The store cannot be used."))
+        elif place is None:
+            self._spare_died(member, exit_, words)
+        elif exit_.code == EXIT_APP:
+            self._app_is_broken(InvalidInputError(words or "The app cannot be used."))
         elif self._stage == 0 and exit_.code != 0:
-            self._replace(member, exit_, words)
+            self._replace(member, place, exit_, words)
         elif self._stage == 0:
-            self._respawn_at[member.place] = time.monotonic()
+            self._respawn_at[place] = time.monotonic()
         # Whatever it left, even after an orderly end, is looked at: no row, no file, nothing to do.
         self._watch.bury(member)
 
-    def _replace(self, member: _Member, exit_: Exit, words: str) -> None:
+    def _replace(self, member: _Member, place: int, exit_: Exit, words: str) -> None:
         outside = exit_.signal == signal.SIGKILL
-        how = f"signal {exit_.signal}" if exit_.signal is not None else f"exit code {exit_.code}"
+        how = _how(exit_)
         log.warning("Worker %s died (%s)%s", member.id, how, f": {words}" if words else "")
         if not member.begun_job and not outside:
-            self._try_again(member.place, words or how)
+            self._try_again(place, words or how)
             return
         if member.begun_job:
-            self._deaths.pop(member.place, None)
-        self._respawn_at[member.place] = time.monotonic()
+            self._deaths.pop(place, None)
+        self._respawn_at[place] = time.monotonic()
+
+    def _spare_died(self, member: _Member, exit_: Exit, words: str) -> None:
+        """Say that a spare died. The next comes later each time: the app may be broken by now; whoever lives goes on."""
+        if self._stage == 0 and exit_.code != 0:
+            self._spare_deaths += 1
+            log.warning("Spare worker %s died (%s)%s", member.id, _how(exit_), f": {words}" if words else "")
 
     def _try_again(self, place: int, why: str) -> None:
         """Start a worker once more after one came to nothing: later each time, and not for ever."""
@@ -500,7 +530,51 @@ class Supervisor:
         for place, at in list(self._respawn_at.items()):
             if now >= at:
                 del self._respawn_at[place]
-                self._spawn(place)
+                self._fill(place)
+
+    def _fill(self, place: int) -> None:
+        """Have a spare take a place, if one stands by; else start a worker for it."""
+        for spare in self._spares():
+            if not spare.child.stopped():
+                log.info("Spare worker %s takes the place of the dead one", spare.id)
+                spare.call(place)
+                self._spare_deaths = 0
+                return
+        self._spawn(place)
+
+    def _spares(self) -> list[_Member]:
+        return [member for member in self.members.values() if member.place is None]
+
+    def _keep_spares(self) -> None:
+        """Start a spare once all workers have been well for a while."""
+        spares = self._spares()
+        workers = [member for member in self.members.values() if member.place is not None]
+        missing = len(spares) < self.settings.spares
+        well = len(workers) == self.plan.workers and all(member.ready for member in workers)
+        if self._stage or not missing or not well:
+            self._spare_at = None
+            return
+        now = time.monotonic()
+        if self._spare_at is None:
+            self._spare_at = now + min(SPARE_AFTER_S * 2**self._spare_deaths, SPARE_BACKOFF_S)
+        elif now >= self._spare_at:
+            self._spare_at = None
+            self._spawn(None)
+
+    def _watch_starts(self) -> None:
+        """Kill whoever stands still and is not in the store yet: nobody would ever miss its beats."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + 0.5
+        for member in self.members.values():
+            if member.ready or not member.child.stopped():
+                member.stopped_at = None
+            elif member.stopped_at is None:
+                member.stopped_at = now
+            elif now - member.stopped_at > STOPPED_START_S:
+                log.warning("Worker %s stands still (state T) before it has entered; it is killed", member.id)
+                member.child.signal(signal.SIGKILL)
 
     def _app_is_broken(self, error: InvalidInputError) -> None:
         """Stop; but what others have begun with the app as it was before is finished first."""
@@ -611,7 +685,9 @@ class Supervisor:
                 return
             log.info("The runners are renewed, each after its current job")
             for member in self.members.values():
-                member.child.signal(signal.SIGHUP)
+                # A spare has the old code, and nothing to finish: it goes, another comes.
+                member.child.signal(signal.SIGTERM if member.place is None else signal.SIGHUP)
+            self._spare_deaths = 0
         except InvalidInputError as error:
             log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the app's error, in one line
         inspection.close()
@@ -693,6 +769,10 @@ class Supervisor:
                 member.child.reap()
         if self._burying:
             self.kill_adopted()
+
+
+def _how(exit_: Exit) -> str:
+    return f"signal {exit_.signal}" if exit_.signal is not None else f"exit code {exit_.code}"
 
 
 def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: float = 0.1) -> int:

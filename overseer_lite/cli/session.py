@@ -30,6 +30,7 @@ WORK_SETTINGS: Final = (
     "crash_limit",
     "durability",
     "grace_s",
+    "spares",
     "color",
     "unsafe_filesystem",
 )
@@ -129,6 +130,7 @@ _METAVARS: Final = {
     "crash_limit": "N",
     "durability": "full|normal",
     "grace_s": "SECONDS",
+    "spares": "N",
     "color": "auto|always|never",
     "profile": "local|lease",
 }

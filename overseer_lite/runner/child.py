@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from overseer_lite.job import ReservedJob
 
 _CANCEL_S: Final = 1.0
+_FILE_CLOCK_S: Final = 0.01  # a file is dated by the kernel's tick, which lags behind the clock
 
 #: Who is told of failures, by setting; imported only if that setting is given.
 _OBSERVERS: Final = {"sentry": "overseer_lite.observe.sentry:observer"}
@@ -210,6 +212,27 @@ class _Runner:
         return execute(handler, job, self._loop.run, self._observe)
 
 
+def _stand_by(app: App, begun: float, control: socket.socket) -> None:
+    """Wait, with the app imported and its context not entered yet, until the worker says that there is work.
+
+    Contexts hold what is scarce, connections and models, so one that may never be needed is not entered. The code may
+    have been mended in the meantime: then another runner, with the new code, takes this one's place.
+
+    Args:
+        begun: Wall time before the import: what is newer was perhaps written while it was being read.
+    """
+    imported = newest_source(app)
+    poll = select.poll()
+    poll.register(TOKENS_FD, select.POLLIN)
+    poll.poll()
+    if not os.read(TOKENS_FD, TOKEN.size):
+        sys.exit(0)  # the worker does not need us any more
+    newest = newest_source(app)
+    if newest != imported or newest > begun - _FILE_CLOCK_S:
+        control.sendall(frame("stale", None))
+        sys.exit(0)
+
+
 def _observer() -> Any:
     dsn = os.environ.get("OVERSEER_LITE_SENTRY_DSN")
     if not dsn:
@@ -253,7 +276,10 @@ def serve(config: dict[str, Any]) -> None:
     for fd in (CONTROL_FD, TOKENS_FD, STEPS_FD):
         os.set_inheritable(fd, False)
     try:
+        begun = time.time()
         app = load_app(config["app"])
+        if config["held_back"]:
+            _stand_by(app, begun, control)
         with contextlib.ExitStack() as stack:
             try:
                 context = stack.enter_context(app.context())

@@ -20,6 +20,7 @@ from overseer_lite.liveness.tree import COOKIE_VARIABLE, Cleared, Tree, children
 from overseer_lite.runner.protocol import (
     CONTROL_FD,
     EXIT_CHANNEL,
+    LET_GO,
     STEPS_FD,
     TOKEN,
     TOKENS_FD,
@@ -85,12 +86,20 @@ class Dead(NamedTuple):
 class ProcessRunner:
     """One runner process, seen from its worker. Nothing here blocks but `kill` and `close`, and those are bounded."""
 
-    def __init__(self, spec: Spec, steps: WorkerFile, generation: int) -> None:
+    def __init__(self, spec: Spec, steps: WorkerFile, generation: int, *, held_back: bool = False) -> None:
+        """Start a runner.
+
+        Args:
+            generation: Which one of its worker's; names its output.
+            held_back: It imports the app, and enters its context and says hello only after `let_go`.
+        """
         self._spec = spec
+        self._held_back = held_back
         self._steps = steps
         self.generation = generation
         self.hello: Hello | None = None
         self.trouble: AppTrouble | None = None
+        self.stale = False  # held back, its app was mended meanwhile
         self.options: dict[str, Options] = {}
         self._out = bytearray()
         self._frames = Frames()
@@ -118,6 +127,7 @@ class ProcessRunner:
             "verb": "serve",
             "app": self._spec.app,
             "parent": os.getpid(),
+            "held_back": self._held_back,
             "files": os.path.join(self._spec.state_directory, "files"),
         }
         try:
@@ -146,6 +156,11 @@ class ProcessRunner:
     def dead(self) -> bool:
         """Whether the runner has ended, or closed or garbled its channel, which is as good."""
         return self._at_end or self.garbled or self.child.exited() is not None
+
+    def let_go(self) -> None:
+        """Have a runner that was held back go on. It says hello then, or that it is `stale`, and ends."""
+        with contextlib.suppress(BrokenPipeError):  # it is dead; whoever reads its end sees to that
+            os.write(self._tokens_write, TOKEN.pack(LET_GO))
 
     # ---- jobs out, ends in
 
@@ -221,6 +236,8 @@ class ProcessRunner:
                 self.options = options_from(self.hello.types)
             case "trouble":
                 self.trouble = AppTrouble(*body)
+            case "stale":
+                self.stale = True
             case "finished" | "ended":
                 ended: Ended = body if kind == "finished" else ended_from(body)
                 self._forget_payload(ended.token)

@@ -31,6 +31,9 @@ STEPS_FD: Final = 5
 #: With what a runner ends whose handler has closed its channels.
 EXIT_CHANNEL: Final = 98
 
+#: The token of no job: it lets a held-back runner go on.
+LET_GO: Final = 0
+
 TOKEN: Final = struct.Struct("=q")
 _HEAD: Final = struct.Struct("=3scI")
 _MARK: Final = b"ovl"

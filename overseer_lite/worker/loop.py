@@ -330,6 +330,10 @@ class Worker:
         """A runner died before it had imported its app: the app's fault, unless somebody killed it."""
         dead = self.runner.bury()
         self._settle_dead(dead, None)
+        if self.runner.stale:
+            log.info("The app has changed since the spare runner imported it; another one does")
+            self._replace_runner()
+            return
         self._killed_starts += 1
         if self.runner.trouble is not None or dead.exit.signal != SIGKILL or self._killed_starts > KILLED_STARTS:
             raise AppTroubleError(self.runner.trouble, self.runner.last_words() or _how(dead.exit))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("overseer_lite.worker")
 
 #: Descriptors by which a worker finds its supervisor.
-LIFE_FD: Final = 3  # at its end: the supervisor is gone; finish, take no more, leave
+LIFE_FD: Final = 3  # a byte: the spare is needed; at its end: the supervisor is gone; finish, take no more, leave
 REPORT_FD: Final = 4  # `r` ready, `j` first job begun, then its last words if there are any
 
 #: Where the runner looks for the address of Sentry; inherited by way of the worker.
@@ -79,6 +79,7 @@ class WorkerProcess:
         self._config = config
         self._signals = _Signals()
         self._orphaned = False
+        self._spare: bool = config["spare"]  # stands by, not in the store yet, its runner held back
         self._said_first_job = False
         self.store: FullStore = open_store(config["address"], **config["store"], timeout_s=1.0, alarm=True)
         self._identity = Identity.mine(self.store.clock.read().boot_id)
@@ -107,7 +108,7 @@ class WorkerProcess:
         def new_runner() -> ProcessRunner:
             nonlocal generation
             generation += 1
-            return ProcessRunner(runner_spec, file, generation)
+            return ProcessRunner(runner_spec, file, generation, held_back=self._spare)
 
         spec = WorkerSpec(
             worker_id,
@@ -116,7 +117,7 @@ class WorkerProcess:
             config["drain"],
             config["heartbeat_interval_s"],
         )
-        log.info("Worker starting")
+        log.info("Worker standing by" if self._spare else "Worker starting")
         worker = Worker(
             spec, store, file, new_runner, enter=self._enter, heed=self._heed, wake_fds=(self._signals.fd, LIFE_FD)
         )
@@ -170,10 +171,15 @@ class WorkerProcess:
     def _heed(self, worker: Worker) -> None:
         """Do what signals and the supervisor's pipe have said since the last turn."""
         self._signals.clear()
-        if not self._orphaned and _at_end(LIFE_FD):
+        said = None if self._orphaned else _said(LIFE_FD)
+        if said == b"":
             self._orphaned = True
             worker.forget(LIFE_FD)
             log.warning("The supervisor is gone; finishing what runs, taking no more")
+        elif said is not None:
+            self._spare = False
+            log.info("Worker starting")
+            worker.runner.let_go()
         if self._signals.renew:
             self._signals.renew = False
             worker.renew = True
@@ -190,12 +196,12 @@ class WorkerProcess:
             reap_strays({worker.runner.pid})
 
 
-def _at_end(fd: int) -> bool:
-    """Whether a pipe into which nobody writes is at its end."""
+def _said(fd: int) -> bytes | None:
+    """Return what was written into a pipe since it was last read, b"" at its end, None if nothing was."""
     try:
-        return os.read(fd, 1) == b""
+        return os.read(fd, 1)
     except BlockingIOError:
-        return False
+        return None
 
 
 def _report(data: bytes) -> None:

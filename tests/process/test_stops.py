@@ -10,6 +10,7 @@ import pytest
 
 from overseer_lite.graph import simple_graph
 from overseer_lite.job import Job
+from overseer_lite.liveness import read_stat
 from tests.conftest import wait_until
 from tests.process.conftest import alive, parent
 
@@ -68,6 +69,7 @@ def test_two_signals_at_once_are_understood_as_two(crew):
     supervisor = crew.start(1)
     worker = parent(crew.wait_note("first_held").pid)
     os.kill(worker, signal.SIGSTOP)  # so that what it is sent waits for it, two of one kind as one
+    wait_until(lambda: read_stat(worker).state == "T", 5, "the worker's standstill")
     supervisor.signal(signal.SIGSTOP)
     supervisor.signal(signal.SIGTERM)
     supervisor.signal(signal.SIGINT)

@@ -34,6 +34,7 @@ def test_defaults_just_work(tmp_path):
         "crash_limit": 3,
         "durability": "full",
         "grace_s": 60.0,
+        "spares": 1,
         "color": "auto",
         "profile": "local",
         "sentry_dsn": None,
