@@ -10,7 +10,7 @@ from typing import Any
 from bench import measure, workers
 from bench.measure import Options, Plot, Reach, Report, Table
 
-CASES = [("worker", 2, 1), ("worker", 1, 1), ("worker", 1, 0), ("runner", 2, 1), ("runner", 1, 1)]
+CASES = [("worker", 2, 1), ("worker", 1, 1), ("worker", 1, 0), ("runner", 2, 0), ("runner", 1, 0)]
 
 
 def run(options: Options) -> Report:
@@ -22,7 +22,7 @@ def run(options: Options) -> Report:
     rows, reach, series, figures = [], [], {}, {}
     for (victim, number, spares), parts in found.items():
         waits = [each for part in parts for each in part]
-        beside = ("another idle" if number == 2 else "none idle") + ("" if spares else ", no spare")
+        beside = ("another idle" if number == 2 else "none idle") + (", a spare" if spares else "")
         label = f"{victim} killed, {beside}"
         shown = [measure.number(measure.quantile(waits, share)) for share in (0.5, 0.9, 0.99, 1.0)]
         rows.append([label, str(len(waits)), *shown])
