@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +102,8 @@ def test_a_worker_of_another_container_is_left_to_its_own_supervisor(crew, conta
     crew.start(1, types=("quick",), constants=GRACE, settings={"heartbeat_interval_s": 0.1, "tolerance": 3})
     crew.wait_log("lives in another pid namespace")
     before = inside(there)
-    time.sleep(1)  # beyond the tolerance of the one outside: that it does nothing cannot be waited for
+    silent = next(record for record in crew.store.workers() if record.types != ("quick",)).id
+    wait_until(lambda: {each.id: each.silent_s for each in crew.store.workers()}[silent] > 2, 10, "a long silence")
     assert inside(there) == before
     (worker,) = [process for process in before if "overseer_lite.worker.process" in process.command]
     kill(worker.pid)
