@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class ResultsByName(Mapping[str, Any]):
-    """The results of a run's finished jobs, by name; each is read from the store when it is asked for."""
+    """The results of a run's finished jobs, by name; each is read from the store when it is asked for.
+
+    A job that has not finished is not in it; one that finished without a result has None.
+    """
 
     def __init__(self, store: FullStore, jobs: Sequence[JobInfo]) -> None:
         self._store = store
@@ -38,15 +41,16 @@ class ResultsByName(Mapping[str, Any]):
 
 
 class Outcome:
-    """How a run ended.
+    """How a run ended, at the moment at which `run` returned.
 
     Attributes:
         run: The run's id.
         exit_code: What the command line would have ended with: 0 all finished; 1 a job failed, was aborted or is
             stuck; 4 timed out; 130, 143 stopped by a signal.
         counts: Jobs by status.
-        failed: Ids of the jobs that failed or were aborted.
-        results: The results of finished jobs by name.
+        failed: Ids of the jobs that failed or were aborted, in order of submission.
+        results: The results of finished jobs by name; read when asked for, so a store that was pruned or removed since
+            has none.
     """
 
     def __init__(self, store: FullStore, run: str, stopped: int) -> None:
@@ -82,8 +86,8 @@ def run(
         n: How many workers; as many as there are CPUs unless given.
         id: Continue the run of that id, or begin it; without one, a new run.
         args: For the app's graph: keywords of its function, or shared args of its mapping.
-        retry: First retry what failed or was aborted in the run.
-        timeout: Seconds after which everything is stopped; exit code 4.
+        retry: First retry what failed or was aborted in the run; of use with an id only.
+        timeout: Seconds after which everything is stopped and what was at work is put back; exit code 4.
         db: The store; the configured one unless given. It is made if there is none.
         settings: Other settings by name, as in `[tool.overseer_lite]`.
 
@@ -161,14 +165,24 @@ def start(
     With handlers: one worker in the calling thread, until `stop` is set or an exception (Ctrl-C) comes. It beats and
     looks after dead workers; but a timeout cannot stop a handler here, and a crash takes this process along.
 
-    With `app`: a supervisor in this main thread, with `workers` worker processes, until SIGTERM or SIGINT.
+    With `app`: a supervisor in this main thread, with `workers` worker processes, until SIGTERM or SIGINT. It puts
+    signal handlers of its own in place, and is of no use in another thread.
 
     Args:
-        handlers: By type.
+        store: The store; with `app` one that is kept in a file. It must have been installed.
+        handlers: By type: a `Handlers`, or a mapping to functions, Handlers, or mappings of stages.
         app: A module, `module:attribute` or `file.py`; instead of handlers.
+        workers: How many processes; as many as there are CPUs unless given. For an app.
         context: Entered once; what it yields is `job.context`. For handlers; an app has its own.
         types: The only types to take.
+        stop: Set by a handler or another thread, it ends the work after the current job. For handlers.
         settings: Other settings by name, as in `[tool.overseer_lite]`.
+
+    Raises:
+        TypeError: Handlers and an app were given, or neither.
+        InvalidInputError: The handlers, the app or a setting cannot be used.
+        StoreError: The store cannot be used.
+        WorkersLostError: Workers cannot be kept alive.
     """
     config = load(settings)
     only = None if types is None else tuple(types)

@@ -71,7 +71,11 @@ class FaultJob(BaseException):
 
 
 def abort(msg: str) -> NoReturn:
-    """Leave the handler: abort this job and everything that depends on it, and report it (log, Sentry)."""
+    """Leave the handler: abort this job and everything that depends on it, and report it (log, Sentry).
+
+    It leaves by an exception that derives from BaseException: `finally` is run, `except Exception` does not catch it.
+    Called outside a handler it ends whoever called it. Nothing is tried again but by an operator's retry.
+    """
     raise AbortJob(msg)
 
 
@@ -83,7 +87,11 @@ def abort_silent(msg: str) -> NoReturn:
 def fault(msg: str, delay: float = DEFAULT_FAULT_DELAY_S) -> NoReturn:
     """Leave the handler for passing trouble: the job is unstarted again and ready after `delay` seconds.
 
-    It is counted as no failure and not reported.
+    It is counted as no failure and not reported, however often: a fault that never passes is tried for ever. It leaves
+    by an exception that derives from BaseException, as `abort` does.
+
+    Args:
+        delay: Seconds, at most ten years.
 
     Raises:
         InvalidInputError: The delay is no number of seconds.
@@ -101,13 +109,14 @@ class Handler:
         process: The function of a job that does the work. May be missing only until `harness` gives one.
         pre_process: Called with the job first; what it returns is ignored.
         post_process: Called with the job and process's result; what it returns is the result.
-        retries: How many attempts that failed are tried again, at most 1,000.
+        retries: How many attempts that failed are tried again, at most 1,000. Crashes and faults are not among them.
         backoff: Seconds before such a try: a number, or a function of how many attempts have failed so far (1, 2,
             ...), called when the handler is made. Both are kept to exactly. Default: 1 s, doubled each time up to
             300 s, give or take a fifth by chance, so that what failed together does not come back together.
         no_retry: Classes of exceptions after which nothing is tried again.
-        timeout: Seconds after which the attempt is stopped and has failed.
-        limit: At most so many jobs of the type are started at a time, in the whole store.
+        timeout: Seconds, for all stages together, after which the attempt is stopped with all it started, and has
+            failed. A worker inline in a process (`start` with handlers, `drain`) stops nothing.
+        limit: At most so many jobs of the type are started at a time, in the whole store, whoever's workers they are.
 
     Raises:
         InvalidInputError: An option has a value it cannot have.
@@ -506,6 +515,8 @@ class RunningJob:
     def progress(self, fraction: float, step: str | None = None) -> None:
         """Say how far the attempt is, from 0 to 1, and if wanted at what; for people, nothing depends on it.
 
+        It is shown while the attempt runs, and kept no longer. Call it as often as you like: it writes to memory.
+
         Raises:
             InvalidInputError: The fraction is no number from 0 to 1, or the step no text.
         """
@@ -532,7 +543,12 @@ class RunningJob:
         This job's dependents wait for it as well, unless it is detached.
 
         Args:
+            type: A key of the app's handlers; the others are those of `Job`.
+            name: Its name in the run, where no other job may have it; its type unless given.
             dependencies: Jobs added in this attempt, their names, or `stored(id)`.
+
+        Returns:
+            The job, to stand among the dependencies of jobs added later.
 
         Raises:
             InvalidJobError: Something of it breaks a rule.
@@ -569,6 +585,9 @@ class RunningJob:
 
     def path(self, name: str) -> str:
         """Return an absolute path for a file of this attempt; its directory is made, for this user only.
+
+        Each attempt has a directory of its own: the next one does not see what this one left. Directories stay until
+        the run is pruned; `backup` does not copy them.
 
         Args:
             name: Relative, and without a way out of the attempt's directory: `part.parquet`, `parts/1.csv`.
