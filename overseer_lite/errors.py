@@ -53,7 +53,7 @@ class InvalidGraphError(InvalidInputError):
 
 
 class CycleError(InvalidGraphError):
-    """Jobs of a graph wait for one another in a circle."""
+    """Jobs of a graph wait for one another in a circle. `cycle` has their names, the first again at its end."""
 
     def __init__(self, cycle: Sequence[str]) -> None:
         self.cycle = tuple(cycle)
@@ -132,7 +132,7 @@ class NotJsonError(InvalidInputError):
 
 
 class GraphConflictError(InvalidInputError):
-    """Ids of this graph are in the store already, with other content or only in part."""
+    """Ids of this graph are in the store already, with other content or only in part; `differences` has a line for each."""
 
     def __init__(self, differences: Sequence[str]) -> None:
         self.differences = tuple(differences)

@@ -116,7 +116,7 @@ class Handler:
         no_retry: Classes of exceptions after which nothing is tried again.
         timeout: Seconds, for all stages together, after which the attempt is stopped with all it started, and has
             failed. A worker inline in a process (`start` with handlers, `drain`) stops nothing.
-        limit: At most so many jobs of the type are started at a time, in the whole store, whoever's workers they are.
+        limit: At most so many jobs of the type are started at a time, in the whole store, by all workers together.
 
     Raises:
         InvalidInputError: An option has a value it cannot have.

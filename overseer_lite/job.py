@@ -32,7 +32,10 @@ MAX_DELAY_S: Final = 10 * 365 * 24 * 3600.0
 
 
 class Status(StrEnum):
-    """Where a job stands. Finished, failed and aborted are terminal."""
+    """Where a job stands. Finished, failed and aborted are terminal.
+
+    A member is equal to its word: `job.status == "finished"`.
+    """
 
     UNSTARTED = "unstarted"
     STARTED = "started"
@@ -113,7 +116,12 @@ def check_transition(
 
 
 class Attempt(NamedTuple):
-    """The fence: the number of a reservation and the worker that made it. Every later write names both."""
+    """The fence: the number of a reservation and the worker that made it. Every later write names both.
+
+    Attributes:
+        number: From 1; an attempt whose handler never began gives its number back. A job's numbers go on after a retry.
+        worker: The worker's id; a worker has a new one each time it is started.
+    """
 
     job_id: str
     number: int
@@ -128,8 +136,8 @@ class Job:
         name: The job within its graph; its type unless given. Unique in the graph.
         args: A JSON object for the handler; the graph's shared args come below these.
         dependencies: What it waits for: jobs, names in the same graph, or `stored(id)`.
-        priority: Higher is reserved first; within one priority, first in first out.
-        delay_s: Seconds from its submission before which it is not ready.
+        priority: Higher is reserved first; within one priority, first in first out. A 32-bit whole number.
+        delay_s: Seconds from its submission before which it is not ready, at most ten years.
         id: Its id in the store, as given; `run/name` unless given.
         detached: Only for a job added by a handler: the adder's dependents do not wait for it.
 
@@ -197,7 +205,10 @@ class Stored(NamedTuple):
 
 
 def stored(job_id: str) -> Stored:
-    """Name a job that is already stored as a dependency; that it exists is checked when the graph is stored."""
+    """Name a job that is already stored as a dependency; that it exists is checked when the graph is stored.
+
+    Of whatever run it is, and in whatever status: what depends on a failed one is stuck from the beginning.
+    """
     return Stored(job_id)
 
 
@@ -320,6 +331,10 @@ class JobInfo(NamedTuple):
     """What the store knows of one job, at one moment.
 
     Attributes:
+        args: The graph's shared args with the job's own on top; empty in listings (`jobs`).
+        result: What the last stage returned, as JSON brings it back: a tuple as a list. None as well if there is none,
+            and in listings.
+        failure: Why its last attempt that did not finish did not; None if it has finished, or none has failed.
         ready: Unstarted, every dependency finished, its time has come.
         stuck: Unstarted, and not to be ready until an operator's retry: something it depends on failed or was aborted.
         attempt: Number of the last reservation that counted; 0 before the first.
@@ -423,6 +438,11 @@ class AttemptRecord(NamedTuple):
     """One row of a job's history. Wall times are for display; `ran_s` is by the boot's clock.
 
     Attributes:
+        number: Of the attempt; an attempt that was handed back has no row.
+        exit_code: The runner's exit code, where it exited.
+        signal: The signal that ended the runner, where one did.
+        output: The last of what it wrote to stdout and stderr, up to 64 KiB.
+        output_bytes: How much it wrote in all.
         reserved_at: Seconds since 1970 at which the attempt was reserved.
         ended_at: Seconds since 1970 at which it ended.
         ran_s: Seconds from the handler's begin to its end; None if it never began.

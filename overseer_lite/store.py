@@ -71,7 +71,7 @@ class Exchange(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many jobs stand where. `ready` and `stuck` are among the unstarted."""
+    """How many jobs stand where, at one moment. `ready` and `stuck` are among the unstarted."""
 
     unstarted: int = 0
     started: int = 0
@@ -366,7 +366,10 @@ class FullStore(Store, Protocol):
         ...
 
     def request(self, job_id: str, wish: str) -> bool:
-        """Note an operator's wish (`abort`, `reset`) for a started job and ring its worker; False: it is not started."""
+        """Note an operator's wish (`abort`, `reset`) for a started job and ring its worker; False: it is not started.
+
+        A wish is no end: the worker stops the attempt first. One that finishes before that has finished.
+        """
         ...
 
     def requests(self, worker: str) -> list[Request]:
@@ -383,7 +386,7 @@ class FullStore(Store, Protocol):
         ...
 
     def dependents(self, job_ids: Sequence[str]) -> list[str]:
-        """Return the ids of all transitive dependents, nearest first."""
+        """Return the ids of all transitive dependents, nearest first; an id that is not stored has none."""
         ...
 
     def counts(self, run: str | None = None) -> Counts:
@@ -404,7 +407,13 @@ class FullStore(Store, Protocol):
         limit: int | None = None,
         offset: int = 0,
     ) -> list[JobInfo]:
-        """List jobs in order of submission, without args and results (`job_info` has them)."""
+        """List jobs in order of submission, without args and results (`job_info` has them).
+
+        Args:
+            text: Only jobs whose id has this text in it.
+            limit: At most so many; all if None.
+            offset: So many are passed over first. Pages that are asked for one after another are of different moments.
+        """
         ...
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
@@ -473,10 +482,13 @@ _ENTRY_POINTS: Final = "overseer_lite.stores"
 def open_store(address: str | None = None, **options: Any) -> FullStore:
     """Open the store an address names; nothing is created or touched before its first use.
 
+    `install` creates it. An object is for one thread, and not to be carried over a fork.
+
     Args:
         address: A path, `sqlite:///path`, or the address of an installed store; None: the configured store
             (`OVERSEER_LITE_DB`, pyproject.toml, else `.overseer/jobs.db`).
-        options: What that store takes; ours: `durability`, `crash_limit`, `clock`.
+        options: What that store takes; ours: `durability`, `crash_limit`, `clock`, `unsafe_filesystem`, and `timeout_s`,
+            for how long a verb that writes may wait for other writers (60). Settings are not looked at for these.
 
     Raises:
         UnknownAddressError: No store speaks for its scheme.
