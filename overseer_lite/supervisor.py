@@ -61,7 +61,8 @@ class Plan(NamedTuple):
         types: The only types they take.
         run: The only run they work on; then a stop by signal is no success.
         drain: End when nothing is left that could run.
-        stop_on_failure: End, current jobs finished, as soon as a job of the run has failed.
+        stop_on_failure: End, current jobs finished, as soon as a job of the run has failed or was aborted.
+        failed_before: How many had before, which are no reason to end.
         timeout_s: End at once after so many seconds; exit code 4.
         settings: Where intervals and limits come from; the configured ones if None.
         log_level: What workers say.
@@ -75,6 +76,7 @@ class Plan(NamedTuple):
     run: str | None = None
     drain: bool = False
     stop_on_failure: bool = False
+    failed_before: int = 0
     timeout_s: float | None = None
     settings: Config | None = None
     log_level: str = "INFO"
@@ -701,7 +703,7 @@ class Supervisor:
         except StoreUnavailableError as error:
             log.warning("Cannot look for failed jobs: %s", error)
             return False
-        return counts.failed + counts.aborted > 0
+        return counts.failed + counts.aborted > self.plan.failed_before
 
     def _watch_gate(self) -> None:
         """Kill whoever stands still while holding the writer gate: nothing can be written until it is gone."""

@@ -36,7 +36,7 @@ _UNFINISHED_NAMED: Final = 3
 @args_option
 @click.option("--retry", is_flag=True, help="With --id: first retry its failed and aborted jobs.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit 4 after so long.")
-@click.option("-x", "stop_on_failure", is_flag=True, help="Stop at the first failure.")
+@click.option("-x", "stop_on_failure", is_flag=True, help="Stop at the first failure from now on.")
 @click.option(
     "--output",
     type=click.Choice(OUTPUTS),
@@ -137,7 +137,9 @@ def carry_out(
     began, since = time.monotonic(), time.time()
     code, lost = 0, None
     counts = store.counts(run)
-    if counts.started or counts.unstarted > counts.stuck:
+    if not counts.started and counts.unstarted == counts.stuck:
+        click.echo("nothing of it is left that can run", err=as_json)
+    else:
         code, lost = _supervise(
             store,
             app,
@@ -145,6 +147,7 @@ def carry_out(
             number,
             timeout_s=timeout_s,
             stop_on_failure=stop_on_failure,
+            failed_before=counts.failed + counts.aborted,
             output=output,
             to_stderr=as_json,
         )
@@ -176,6 +179,7 @@ def _supervise(
     *,
     timeout_s: float | None,
     stop_on_failure: bool,
+    failed_before: int,
     output: str,
     to_stderr: bool,
 ) -> tuple[int, OverseerError | None]:
@@ -191,6 +195,7 @@ def _supervise(
         run=run,
         drain=True,
         stop_on_failure=stop_on_failure,
+        failed_before=failed_before,
         timeout_s=timeout_s,
         settings=session().settings,
         log_level="WARNING",

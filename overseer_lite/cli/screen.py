@@ -124,7 +124,7 @@ class LiveView:
         )
         lines = Table.grid(padding=(0, 2))
         for activity in workers[:_WORKERS_SHOWN]:
-            lines.add_row(*_cells(activity))
+            lines.add_row(*_cells(activity, self._run))
         parts: list[RenderableType] = [Text(), head, say.counts_text(counts), lines]
         if len(workers) > _WORKERS_SHOWN:
             parts.append(Text(f"  and {len(workers) - _WORKERS_SHOWN} more workers", style="dim"))
@@ -181,7 +181,7 @@ def _bar(counts: Counts) -> RenderableType:
     )
 
 
-def _cells(activity: Activity) -> list[RenderableType]:
+def _cells(activity: Activity, run: str) -> list[RenderableType]:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
@@ -191,7 +191,7 @@ def _cells(activity: Activity) -> list[RenderableType]:
     worker = cell(activity.worker.id.partition("-")[0], "dim")
     if activity.attempt is None:
         return [worker, cell("idle", "dim"), cell(""), cell(""), cell("")]
-    job = cell(activity.attempt.job_id)
+    job = cell(activity.attempt.job_id.removeprefix(f"{run}/"))
     if activity.attempt.number > 1:
         job.append(f"  attempt {activity.attempt.number}", style="yellow")
     elapsed = cell(say.duration(activity.elapsed_s), "cyan")

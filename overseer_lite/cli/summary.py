@@ -23,6 +23,7 @@ _FAILURES_SHOWN: Final = 10
 _RECOVERED_SHOWN: Final = 5
 _CHAIN_SHOWN: Final = 5
 _LABEL_CHARS: Final = 10
+_PARALLEL_FROM_S: Final = 1.0  # of less, starting and stopping is all that is seen
 
 
 class Again(NamedTuple):
@@ -126,7 +127,7 @@ def _chain_lines(found: Profile) -> Iterator[Line]:
     if len(names) > 1:
         chain = f"{say.duration(found.chain_s)}: {' > '.join(names)}"
         yield Line(f"{'longest':{_LABEL_CHARS}}", f"chain of dependencies {chain}", "bold")
-    if found.span_s > 0:
+    if found.span_s >= _PARALLEL_FROM_S:
         text = (
             f"{found.parallel:.1f} jobs at a time: {say.duration(found.busy_s)} of work in {say.duration(found.span_s)}"
         )
