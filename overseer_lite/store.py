@@ -475,7 +475,10 @@ class FileStore(FullStore, Protocol):
         ...
 
 
-_WINGS: Final[dict[str, str]] = {"sqlite": "overseer_lite.sqlite.store:open_address"}
+_WINGS: Final[dict[str, str]] = {
+    "sqlite": "overseer_lite.sqlite.store:open_address",
+    "double": "overseer_lite.testing.record:open_address",  # what a pool of a test double is given
+}
 _ENTRY_POINTS: Final = "overseer_lite.stores"
 
 

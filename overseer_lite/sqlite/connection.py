@@ -30,7 +30,7 @@ from overseer_lite.sqlite import engine, files
 from overseer_lite.sqlite.gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
 APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
@@ -107,6 +107,7 @@ class Database:
         self.state = files.state_directory(path)
         self.timeout_s = timeout_s
         self.durability = durability
+        self.on_commit: Callable[[], None] | None = None  # called behind the gate: in the order of the commits
         self.generation = 0
         self._synchronous = SYNCHRONOUS_FULL if durability == "full" else SYNCHRONOUS_NORMAL
         self._unsafe_filesystem = unsafe_filesystem
@@ -532,6 +533,8 @@ class _Write:
             if error is None:
                 failpoints.hit(f"{self._point}.before_commit")
                 connection.execute("COMMIT")
+                if db.on_commit is not None:
+                    db.on_commit()
             else:
                 db.generation += 1
                 if connection.in_transaction:

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from overseer_lite.testing.job import make_job
     from overseer_lite.testing.machine import StoreMachine
     from overseer_lite.testing.memory import MemoryStore
+    from overseer_lite.testing.player import replay
     from overseer_lite.testing.pool import Pool
+    from overseer_lite.testing.promises import Violation, verify
+    from overseer_lite.testing.trace import Event, Trace, diff
 
 __all__ = [
     "AttemptFailedError",
     "Double",
+    "Event",
     "Fault",
     "Faults",
     "ManualClock",
@@ -32,8 +36,13 @@ __all__ = [
     "SharedClock",
     "StoreContract",
     "StoreMachine",
+    "Trace",
+    "Violation",
+    "diff",
     "make_job",
+    "replay",
     "sqlite_factory",
+    "verify",
 ]
 
 _HOMES: Final = {
@@ -44,6 +53,12 @@ _HOMES: Final = {
     "StoreMachine": "machine",
     "AttemptFailedError": "double",
     "Double": "double",
+    "Event": "trace",
+    "Trace": "trace",
+    "diff": "trace",
+    "Violation": "promises",
+    "verify": "promises",
+    "replay": "player",
     "Fault": "faults",
     "Faults": "faults",
     "NotReachedError": "double",

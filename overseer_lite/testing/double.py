@@ -20,6 +20,9 @@ from overseer_lite.job import Outcome, Status
 from overseer_lite.store import compose_exchange, open_store
 from overseer_lite.testing.faults import Faults
 from overseer_lite.testing.pace import PacedClock
+from overseer_lite.testing.player import states
+from overseer_lite.testing.record import LOG_NAME, EventLog, Recorder
+from overseer_lite.testing.trace import trace_of
 from overseer_lite.worker.inline import InlineWorker
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from overseer_lite.job import Attempt, AttemptRecord, JobInfo, ReservedJob, Settlement
     from overseer_lite.store import Exchange, FullStore
     from overseer_lite.testing.pool import Pool
+    from overseer_lite.testing.trace import Trace
 
 KILLED: Final = "killed"
 _T = TypeVar("_T")
@@ -88,19 +92,19 @@ class Double:
         self.types = tuple(as_handlers(handlers))
         self.clock = PacedClock.create(os.path.join(self.directory, "clock"))
         self._submitted: list[str] = []
-        self.store: FullStore
         if factory is None:
             path = os.path.join(self.directory, "jobs.db")
-            self.store = open_store(path, clock=self.clock, durability="normal")
+            bare: Any = open_store(path, clock=self.clock, durability="normal")
         else:
-            self.store = factory(Path(self.directory), self.clock)
+            bare = factory(Path(self.directory), self.clock)
+        self._recorder = Recorder(bare, EventLog(os.path.join(self.directory, LOG_NAME)))
+        self.store: FullStore = cast("FullStore", self._recorder)  # it passes on what it does not note
         self.store.install()
         self.faults = Faults(os.path.join(self.directory, "faults"))
 
     def close(self) -> None:
         """Let go of the store and the clock; the files stay."""
-        if hasattr(self.store, "close"):
-            self.store.close()
+        self._recorder.close()
         self.clock.close()
 
     def need(self, verb: str, *capabilities: str) -> None:
@@ -112,7 +116,7 @@ class Double:
         missing = sorted(set(capabilities) - self.store.capabilities)
         if missing:
             raise InvalidInputError(
-                f"The double's `{verb}` needs a store that declares {', '.join(missing)}; {type(self.store).__name__} "
+                f"The double's `{verb}` needs a store that declares {', '.join(missing)}; {type(self._recorder.bare).__name__} "
                 "does not. Do without, or use the SQLite store."
             )
 
@@ -276,6 +280,28 @@ class Double:
             KILLED if record.outcome in dead else str(record.outcome)
             for record in self.store.attempts(self.job(name).id)
         ]
+
+    def trace(self) -> Trace:
+        """Return what happened so far, in the order of the commits, and where each job stands now.
+
+        Also what happened in a pool, where a worker was killed between its commit and the store's answer as well.
+        What other stores on the same file did, that of code under test, say, is not in it.
+        """
+        lines = self._recorder.log.read()
+        past = trace_of(lines, self._ended)
+        now_us = self.clock.read().boottime_us
+        return trace_of([*lines, {"done": "", "at": now_us, "events": states(self.store, past)}], self._ended)
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Put an event of the test's own into the trace."""
+        self._recorder.event({"event": event, **fields})
+
+    def _ended(self, job_id: str, number: int, worker: str) -> str | None:
+        if "history" in self.store.capabilities and self.store.job_info(job_id) is not None:
+            for record in self.store.attempts(job_id):
+                if (record.number, record.worker) == (number, worker):
+                    return str(record.outcome)
+        return None
 
     def unfinished(self) -> list[str]:
         """Return the names of the jobs that are not finished, in order of submission."""

@@ -17,6 +17,7 @@ from overseer_lite.job import Attempt, JobInfo, Status
 from overseer_lite.liveness.identity import Identity, Life, look, send_signal
 from overseer_lite.liveness.spawn import python_argv
 from overseer_lite.liveness.workerfile import BEGUN, WorkerFile, WorkerFileError
+from overseer_lite.testing.record import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,7 +64,7 @@ class Pool:
         double.clock.run()
         double.clock.follow(self)
         plan = {
-            "address": double.store.path,
+            "address": SCHEME + double.store.path,
             "app": self._app,
             "workers": self._n,
             "log_level": "INFO",
@@ -216,7 +217,8 @@ class Pool:
         if record is None or record.identity is None:
             return None
         boot_id = store.clock.read().boot_id
-        return RunningAttempt(attempt, Identity.from_text(record.identity), snapshot.runner, boot_id)
+        who = Identity.from_text(record.identity)
+        return RunningAttempt(attempt, who, snapshot.runner, boot_id, self._double.note)
 
     def _wait(self, look: Callable[[], Any], what: str, timeout_s: float) -> Any:
         assert self._process is not None
@@ -249,10 +251,17 @@ class RunningAttempt:
         runner: The process in which the handler runs.
     """
 
-    __slots__ = ("_boot_id", "attempt", "runner", "worker")
+    __slots__ = ("_boot_id", "_note", "attempt", "runner", "worker")
 
-    def __init__(self, attempt: Attempt, worker: Identity, runner: Identity | None, boot_id: str) -> None:
-        self.attempt, self.worker, self.runner, self._boot_id = attempt, worker, runner, boot_id
+    def __init__(
+        self,
+        attempt: Attempt,
+        worker: Identity,
+        runner: Identity | None,
+        boot_id: str,
+        note: Callable[..., None],
+    ) -> None:
+        self.attempt, self.worker, self.runner, self._boot_id, self._note = attempt, worker, runner, boot_id, note
 
     def __repr__(self) -> str:
         return f"RunningAttempt({self.attempt}, worker {self.worker.pid})"
@@ -290,6 +299,7 @@ class RunningAttempt:
         self._signal(self.worker, "worker", signal.SIGCONT)
 
     def _kill(self, who: Identity | None, what: str) -> None:
+        self._note("killed", worker=self.attempt.worker, what=what)
         self._signal(who, what, signal.SIGKILL)
 
     def _signal(self, who: Identity | None, what: str, signum: signal.Signals) -> None:

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+import overseer_lite as overseer
 from overseer_lite.errors import TimedOutError
 from overseer_lite.liveness import Life, look
+from overseer_lite.testing import verify
 
 pytestmark = pytest.mark.slow
 
@@ -170,3 +172,41 @@ def test_a_worker_may_be_silent_and_wake(overseer_double, jobs, tmp_path):
         pool.wait_quiescent()
 
     assert d.attempts("wait") == ["finished"]
+
+
+@pytest.mark.parametrize(
+    "point", ["exchange.after_commit", "worker.reserved", "worker.given", "runner.begun", "runner.ended"]
+)
+@pytest.mark.parametrize("visit", [1, 2, 3])
+def test_a_trace_is_whole_though_a_process_died_after_its_commit(overseer_double, jobs, point, visit):
+    """What it had committed is in it, though nobody lived to say so; and no promise is broken."""
+    d = overseer_double(jobs.handlers)
+    graph = overseer.Graph()
+    for name in "abc":
+        graph.add("note", name=name)
+    graph.add("note", name="d", dependencies=["a", "b", "c"])
+    d.submit(graph)
+    fault = d.faults.kill(point, visit=visit)
+    with d.pool(2) as pool:
+        pool.wait_quiescent()
+    trace = d.trace()
+    ended = {name: [e.event for e in trace if e.job == d.job(name).id and e.event == "finished"] for name in "abcd"}
+
+    assert fault.struck
+    assert verify(trace) == []
+    assert ended == {name: ["finished"] for name in "abcd"}
+
+
+def test_a_trace_is_whole_though_an_acknowledgement_was_lost(overseer_double, jobs):
+    """It was committed, and its caller did not hear of it: in the trace once, though it was said twice."""
+    d = overseer_double(jobs.handlers)
+    d.submit({"note": [], "wait": ["note"]})
+    d.faults.lose_acknowledgement(visit=2, role="worker")
+    with d.pool(1) as pool:
+        pool.wait_started("wait").kill()
+        pool.wait_quiescent()
+    trace = d.trace()
+
+    assert verify(trace) == []
+    assert [e.event for e in trace if e.job == d.job("note").id].count("finished") == 1
+    assert [e.worker is not None for e in trace if e.event == "killed"] == [True]

@@ -80,7 +80,7 @@ def test_history(overseer_double):
     assert d.attempts("load") == ["failed"]
 
 def test_which(overseer_double):
-    print("store:", type(overseer_double(handlers).store).__name__, stores.Told.made, os.environ.get("OVERSEER_LITE_DB"))
+    print("store:", type(overseer_double(handlers).store.bare).__name__, stores.Told.made, os.environ.get("OVERSEER_LITE_DB"))
 
 def test_code_under_test(overseer_double):
     d = overseer_double(handlers)
