@@ -24,7 +24,7 @@ def commands_page() -> str:
         "mean stands in [Operating it](../operating.md#exit-codes).",
         "",
     ]
-    with click.Context(program, info_name="overseer-lite", obj=Session()) as context:
+    with click.Context(program, info_name="overseer-lite", obj=Session(), **program.context_settings) as context:
         for section, names in COMMANDS.items():
             lines += [f"## {section}", ""]
             for name in names:
