@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from overseer_lite.testing.clock import ManualClock, SharedClock
     from overseer_lite.testing.contract import StoreContract
     from overseer_lite.testing.double import AttemptFailedError, Double, NotReachedError
+    from overseer_lite.testing.expect import Expect
     from overseer_lite.testing.factory import sqlite_factory
     from overseer_lite.testing.faults import Fault, Faults
     from overseer_lite.testing.job import make_job
@@ -27,6 +28,7 @@ __all__ = [
     "AttemptFailedError",
     "Double",
     "Event",
+    "Expect",
     "Fault",
     "Faults",
     "ManualClock",
@@ -59,6 +61,7 @@ _HOMES: Final = {
     "Violation": "promises",
     "verify": "promises",
     "replay": "player",
+    "Expect": "expect",
     "Fault": "faults",
     "Faults": "faults",
     "NotReachedError": "double",

@@ -18,6 +18,7 @@ from overseer_lite.graph import as_graph, validate_graph_handlers
 from overseer_lite.handler import as_handlers
 from overseer_lite.job import Outcome, Status
 from overseer_lite.store import compose_exchange, open_store
+from overseer_lite.testing.expect import Expect
 from overseer_lite.testing.faults import Faults
 from overseer_lite.testing.pace import PacedClock
 from overseer_lite.testing.player import states
@@ -76,6 +77,7 @@ class Double:
         store: The store.
         clock: Its time; stands still until `advance` moves it, and while a pool works it runs.
         faults: What is to go wrong in it: see `Faults`.
+        expect: What a test may expect of it: see `Expect`.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Double:
         self._recorder = Recorder(bare, EventLog(os.path.join(self.directory, LOG_NAME)))
         self.store: FullStore = cast("FullStore", self._recorder)  # it passes on what it does not note
         self.store.install()
+        self.expect = Expect(self)
         self.faults = Faults(os.path.join(self.directory, "faults"))
 
     def close(self) -> None:
@@ -200,9 +203,9 @@ class Double:
         what = "its function returned something true"
         if isinstance(until, str):
             found = self._find(until)
-            where = "there is no such job" if found is None else f"it is {_stands(found)}"
+            where = "there is no such job" if found is None else f"it is {self.stands(found)}"
             what = f"job {until!r} had ended ({where})"
-        left = [f"{job.name} ({_stands(job)})" for job in self._jobs() if not job.status.terminal]
+        left = [f"{job.name} ({self.stands(job)})" for job in self.jobs() if not job.status.terminal]
         raise NotReachedError(
             f"Nothing is ready any more, and the drain was to go on until {what}. Left: {', '.join(left) or 'none'}."
         )
@@ -250,10 +253,10 @@ class Double:
         """
         info = self._find(name)
         if info is None:
-            raise UnknownJobError(name, nearest(name, [job.name for job in self._jobs()]))
+            raise UnknownJobError(name, nearest(name, [job.name for job in self.jobs()]))
         return info
 
-    def _jobs(self) -> list[JobInfo]:
+    def jobs(self) -> list[JobInfo]:
         """Return the jobs there are; of a store that cannot list them those that were submitted here."""
         if "looking" in self.store.capabilities:
             return self.store.jobs()
@@ -262,7 +265,7 @@ class Double:
     def _find(self, name: str) -> JobInfo | None:
         info = self.store.job_info(name)
         if info is None:
-            alike = [job for job in self._jobs() if job.name == name]
+            alike = [job for job in self.jobs() if job.name == name]
             info = self.store.job_info(alike[-1].id) if alike else None
         return info
 
@@ -303,9 +306,22 @@ class Double:
                     return str(record.outcome)
         return None
 
+    @staticmethod
+    def stands(job: JobInfo) -> str:
+        """Say where a job stands, and why it goes no further."""
+        if job.status is not Status.UNSTARTED:
+            return str(job.status)
+        if job.stuck:
+            return "stuck: something it depends on failed or was aborted"
+        if job.due_in_s is not None:
+            return f"due in {job.due_in_s:g} s"
+        if job.waiting_for:
+            return f"waiting for {job.waiting_for}"
+        return "ready"
+
     def unfinished(self) -> list[str]:
         """Return the names of the jobs that are not finished, in order of submission."""
-        return [job.name for job in self._jobs() if job.status is not Status.FINISHED]
+        return [job.name for job in self.jobs() if job.status is not Status.FINISHED]
 
 
 def _patiently(step: Callable[[], _T]) -> _T:
@@ -318,19 +334,6 @@ def _patiently(step: Callable[[], _T]) -> _T:
             if time.monotonic() > until:
                 raise
             time.sleep(_PAUSE_S)
-
-
-def _stands(job: JobInfo) -> str:
-    """Say where a job stands, and why it goes no further."""
-    if job.status is not Status.UNSTARTED:
-        return str(job.status)
-    if job.stuck:
-        return "stuck: something it depends on failed or was aborted"
-    if job.due_in_s is not None:
-        return f"due in {job.due_in_s:g} s"
-    if job.waiting_for:
-        return f"waiting for {job.waiting_for}"
-    return "ready"
 
 
 class _View:

@@ -68,6 +68,8 @@ def test_a_killed_attempt_is_told_and_made_good(overseer_double, jobs, verb):
         pool.wait_quiescent(timeout_s=10)
 
     assert d.attempts("load") == ["killed", "finished"]
+    assert d.expect.recovered_within("load", 5) > 0
+    d.expect.ran_before("load", "merge")
     assert d.attempts("merge") == ["finished"]
     assert d.job("load").result not in (None, attempt.runner.pid, os.getpid())
 
