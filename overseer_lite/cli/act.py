@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overseer_lite.cli import show as say
-from overseer_lite.cli.session import check_run, command, find_jobs, json_option, run_option, session
+from overseer_lite.cli.session import check_run, command, find_jobs, jobs_argument, json_option, run_option, session
 from overseer_lite.errors import IllegalTransitionError, InvalidInputError
 from overseer_lite.job import Status, check_transition, sources
 
@@ -30,7 +30,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only list what wo
     short_help="Put failed and aborted jobs back to unstarted",
     example="overseer-lite retry nightly-2026-11-24/merge\noverseer-lite retry --failed --run nightly",
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1)
+@jobs_argument(required=False)
 @click.option("--failed", "all_failed", is_flag=True, help="All failed jobs (of the run).")
 @click.option("--with-dependents", is_flag=True, help="And those after them that failed or were aborted.")
 @run_option
@@ -103,7 +103,7 @@ def _is_newer(file: str, mtime: float) -> bool:
     short_help="Give up jobs and all that depend on them",
     example="overseer-lite abort nightly-2026-11-24/train",
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@jobs_argument(required=True)
 @run_option
 @dry_run_option
 @json_option
@@ -142,7 +142,7 @@ def _open(store: FullStore, job_ids: Iterable[str]) -> list[str]:
 @command(
     "reset", short_help="Put started jobs back to unstarted", example="overseer-lite reset nightly-2026-11-24/train"
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@jobs_argument(required=True)
 @run_option
 @dry_run_option
 @json_option

@@ -1,4 +1,4 @@
-"""The command `init`: a pipeline to begin with, a table of settings, a store. Nothing that stands is touched."""
+"""The command `init`: a pipeline to begin with and its test, a table of settings, a store. What stands is left alone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from overseer_lite.store import FullStore
 
 PIPELINE_FILE: Final = "pipeline.py"
+TEST_FILE: Final = "test_pipeline.py"
 PROJECT_FILE: Final = "pyproject.toml"
 _TABLE_NAME: Final = "overseer_lite"
 
@@ -46,6 +47,25 @@ def merge(job):
 graph = {"partitions": [], "merge": ["partitions"]}
 '''
 
+TEST: Final = '''\
+"""The pipeline on the test double: the real engine, on a store of its own and a clock that the test moves."""
+
+import pipeline
+from overseer_lite.testing import make_job
+
+
+def test_each_partition_is_counted_and_the_counts_are_merged(overseer_double):
+    double = overseer_double(pipeline.handlers)
+    double.submit(pipeline.graph)
+    double.drain()
+    assert double.job("count-3").result == {"rows": 334}
+    assert double.job("merge").result == 1334
+
+
+def test_merge_alone():
+    assert pipeline.merge(make_job("merge", results_of={"count": [{"rows": 2}, {"rows": 3}]})) == 5
+'''
+
 TABLE: Final = f"""\
 [tool.{_TABLE_NAME}]
 app = "{PIPELINE_FILE}"
@@ -59,14 +79,16 @@ app = "{PIPELINE_FILE}"
     example="overseer-lite init\noverseer-lite run -n 4",
 )
 def init() -> None:
-    """Write pipeline.py and a table of settings into the working directory, and make the store.
+    """Write pipeline.py, its test and a table of settings into the working directory, and make the store.
 
-    What is there already is left as it is.
+    What is there already is left as it is; beside a pipeline of one's own, no test is written.
     """
     addition = _addition()  # a file that cannot be added to is found out before anything is written
     wrote_pipeline = _write_new(PIPELINE_FILE, PIPELINE)
     if wrote_pipeline:
         click.echo(f"Wrote {PIPELINE_FILE}.")
+        if _write_new(TEST_FILE, TEST):
+            click.echo(f"Wrote {TEST_FILE}.")
     if addition:
         click.echo(f"{_add(addition)} {PROJECT_FILE}: [tool.{_TABLE_NAME}].")
     store = session().store()  # only now: the table says where it is
@@ -79,7 +101,7 @@ def init() -> None:
             f"{say.escape(store.path)} are there, and were left as they are."
         )
     elif wrote_pipeline:
-        click.echo("Next: `overseer-lite run -n 4`")
+        click.echo(f"Next: `overseer-lite run -n 4`, and `pytest {TEST_FILE}` (pip install 'overseer-lite[testing]')")
 
 
 def _make(store: FullStore) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overseer_lite.cli import show as say
-from overseer_lite.cli.session import command, find_job, run_option, session
+from overseer_lite.cli.session import command, find_job, job_argument, run_option, session
 from overseer_lite.errors import InvalidInputError
 from overseer_lite.job import Status
 
@@ -27,7 +27,7 @@ _PAUSE_S = 0.1
     short_help="Print what a job wrote to stdout and stderr",
     example="overseer-lite logs nightly-2026-11-24/train\noverseer-lite logs train -f",
 )
-@click.argument("job_id", metavar="ID")
+@job_argument
 @click.option("--attempt", "number", type=click.IntRange(min=1), metavar="N", help="That attempt; the last by default.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @run_option

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from overseer_lite.cli import show as say
-from overseer_lite.cli.session import check_run, command, find_job, json_option, run_option, session
+from overseer_lite.cli.session import (
+    check_run,
+    command,
+    completing,
+    find_job,
+    job_argument,
+    json_option,
+    run_option,
+    session,
+)
 from overseer_lite.cli.status import look_at_workers, worker_json
 from overseer_lite.errors import InvalidInputError, TimedOutError
 from overseer_lite.job import Status
@@ -41,7 +50,7 @@ _PAGE_OF_STORE = 2000
     type=click.Choice([*(each.value for each in Status), "ready", "stuck"]),
     help="Only those of that status; ready and stuck are among the unstarted.",
 )
-@click.option("--type", "kind", metavar="TYPE", help="Only those of that type.")
+@click.option("--type", "kind", metavar="TYPE", help="Only those of that type.", shell_complete=completing("type"))
 @run_option
 @click.option("--text", metavar="TEXT", help="Only those with that text in their id.")
 @click.option(
@@ -133,7 +142,7 @@ def _note(job: JobInfo) -> str:
     short_help="Show one job and all its attempts",
     example="overseer-lite show nightly-2026-11-24/merge\noverseer-lite show merge --result",
 )
-@click.argument("job_id", metavar="ID")
+@job_argument
 @click.option("--result", "only_result", is_flag=True, help="Print its result, as JSON, and nothing else.")
 @run_option
 @json_option

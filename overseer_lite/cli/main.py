@@ -160,7 +160,9 @@ def _print_version(context: click.Context, _option: click.Parameter, value: bool
     params=setting_options(LOOK_SETTINGS),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings come from an option, else OVERSEER_LITE_<NAME>, else [tool.overseer_lite] of the nearest "
-    "pyproject.toml, else the default. Each command's --help has an example.",
+    "pyproject.toml, else the default. Each command's --help has an example. Completion of commands, options, ids, runs "
+    'and types: add `eval "$(_OVERSEER_LITE_COMPLETE=bash_source overseer-lite)"` to ~/.bashrc (zsh_source, '
+    "fish_source for those).",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."

@@ -165,7 +165,27 @@ def command(
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, and nothing else there.")
-run_option = click.option("--run", "run", metavar="RUN", help="Only that run.")
+
+
+def completing(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what completes a word after Tab: a function of `complete`, which is imported when it is asked."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        from overseer_lite.cli import complete as room
+
+        found: list[str] = getattr(room, f"complete_{what}")(context, parameter, begun)
+        return found
+
+    return complete
+
+
+run_option = click.option("--run", "run", metavar="RUN", help="Only that run.", shell_complete=completing("run"))
+job_argument = click.argument("job_id", metavar="ID", shell_complete=completing("job"))
+
+
+def jobs_argument(*, required: bool) -> Callable[[Any], Any]:
+    """Return the argument that takes ids of jobs."""
+    return click.argument("job_ids", metavar="ID...", nargs=-1, required=required, shell_complete=completing("job"))
 
 
 def hint(*words: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overseer_lite.cli import show as say
-from overseer_lite.cli.session import command, find_job, hint, json_option, run_option, session
+from overseer_lite.cli.session import command, find_job, hint, job_argument, json_option, run_option, session
 from overseer_lite.job import Status
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SECONDS_MATTER_S = 120
 
 
 @command("why", short_help="Say why a job does not run", example="overseer-lite why nightly-2026-11-24/merge")
-@click.argument("job_id", metavar="ID")
+@job_argument
 @run_option
 @json_option
 def why(job_id: str, run: str | None, as_json: bool) -> None:

@@ -99,8 +99,9 @@ def test_init_writes_a_pipeline_a_table_and_a_store_and_says_so(cli, tmp_path):
 
     assert ended == Ended(
         0,
-        "Wrote pipeline.py.\nWrote pyproject.toml: [tool.overseer_lite].\n"
-        f"Made the store {tmp_path}/.overseer/jobs.db.\nNext: `overseer-lite run -n 4`\n",
+        "Wrote pipeline.py.\nWrote test_pipeline.py.\nWrote pyproject.toml: [tool.overseer_lite].\n"
+        f"Made the store {tmp_path}/.overseer/jobs.db.\n"
+        "Next: `overseer-lite run -n 4`, and `pytest test_pipeline.py` (pip install 'overseer-lite[testing]')\n",
         "",
     )
     assert len((tmp_path / "pipeline.py").read_text().splitlines()) == 25
@@ -128,6 +129,7 @@ def test_init_never_overwrites_what_is_there(cli, tmp_path):
     ended = cli("init")
 
     assert ended == Ended(0, f"Made the store {tmp_path}/elsewhere.db.\n", "")
+    assert not (tmp_path / "test_pipeline.py").exists()  # it would be a test of another pipeline
     assert (tmp_path / "pipeline.py").read_text() == "mine = 1\n"
     assert (tmp_path / "pyproject.toml").read_text() == "[tool.overseer_lite]\ndb = 'elsewhere.db'\n"
 
@@ -175,6 +177,32 @@ def test_the_pipeline_that_init_writes_runs_to_exit_0(cli, tmp_path):
 
     assert ran.returncode == 0, ran.stderr
     assert cli("show r/merge --result").json == 1334
+
+
+@pytest.mark.slow
+def test_the_test_that_init_writes_passes_as_written_and_can_fail(cli, tmp_path):
+    """With the command that init names; of a pipeline that counts otherwise it says so."""
+    cli("init")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pipeline.py"]
+
+    def test():
+        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+
+    passed = test()
+    assert (passed.returncode, "2 passed" in passed.stdout) == (0, True), passed.stdout + passed.stderr
+    file = tmp_path / "pipeline.py"
+    file.write_text(file.read_text().replace("n % 3 == 0", "n % 7 == 0"))
+    failed = test()
+    assert (failed.returncode, "1 failed, 1 passed" in failed.stdout) == (1, True), failed.stdout
+
+
+def test_init_leaves_a_test_of_that_name_alone(cli, tmp_path):
+    """Though it writes the pipeline beside it."""
+    (tmp_path / "test_pipeline.py").write_text("mine = 1\n")
+    ended = cli("init")
+
+    assert "Wrote pipeline.py.\nWrote pyproject.toml" in ended.out
+    assert (tmp_path / "test_pipeline.py").read_text() == "mine = 1\n"
 
 
 # ---- prune -----------------------------------------------------------------------------------------------------------
