@@ -24,7 +24,8 @@ _SUITE: Final = "overseer_lite.testing.factory"
 )
 @click.argument("factory", metavar="PKG.MOD:FACTORY")
 @click.option("-k", "select", metavar="EXPR", help="Only the clauses that match, as pytest's -k.")
-def test_store(factory: str, select: str | None) -> int:
+@click.option("--brief", is_flag=True, help="Only the clauses that are broken, a line each.")
+def test_store(factory: str, select: str | None, brief: bool) -> int:
     """Run the contract suite on what a factory makes; exit 0 if every clause is kept, else 1.
 
     FACTORY is called with a directory and a clock, and returns a fresh, installed store that goes by that clock. What
@@ -32,7 +33,11 @@ def test_store(factory: str, select: str | None) -> int:
     """
     sys.stdout.flush()
     done = subprocess.run(
-        python_argv(_SUITE, [factory, select]), check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        python_argv(_SUITE, [factory, select, brief]),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     if done.returncode == InvalidInputError.exit_code:
         raise InvalidInputError(done.stderr.strip().rpartition("\n")[2])

@@ -21,7 +21,7 @@ from overseer_lite.testing.clock import SharedClock
 from overseer_lite.testing.factory import load_factory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from overseer_lite.store import Exchange, FullStore
 
@@ -67,7 +67,10 @@ def main(arguments: list[str]) -> None:
 
 
 def do(plan: Plan) -> None:
-    """Open the store and act; killed at the failpoint that the plan names."""
+    """Open the store and act, when all are here; killed at the failpoint that the plan names."""
+    if plan.go:
+        _say(plan.journal, "here")
+        _wait_for(plan.go)
     if plan.kill_at.startswith("install."):
         failpoints.arm(plan.kill_at, "kill")
     store = _open(plan)
@@ -79,6 +82,23 @@ def do(plan: Plan) -> None:
         ACTS[plan.verb](store)
     if hasattr(store, "close"):
         store.close()
+
+
+def _say(journal: str, event: str, attempt: Sequence[object] = (), **facts: object) -> None:
+    line = json.dumps([time.monotonic_ns(), event, list(attempt), facts]) + "\n"
+    fd = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, line.encode())
+    finally:
+        os.close(fd)
+
+
+def _wait_for(path: str) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while not os.path.exists(path):
+        time.sleep(_LOOK_S)
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{path} was not there within {_WAIT_S:g} s")
 
 
 def _open(plan: Plan) -> FullStore:
@@ -154,15 +174,11 @@ class _Hammer:
     def __init__(self, store: FullStore, plan: Plan) -> None:
         self._store, self._worker = store, plan.worker
         self._chance = random.Random(plan.seed)
-        self._journal = os.open(plan.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._go = plan.go
+        self._journal = plan.journal
         self._deadline = time.monotonic() + _WAIT_S
 
     def run(self) -> None:
         """Submit what all submit, and graphs of its own; reserve and settle until nothing is left that can run."""
-        self._say("here")
-        while self._go and not os.path.exists(self._go):
-            self._look_again()
         self._submit(crowd())
         own = 0
         settlements: list[Settlement] = []
@@ -187,8 +203,7 @@ class _Hammer:
             raise SystemExit(f"worker {self._worker} could not come to an end within {_WAIT_S:g} s")
 
     def _say(self, event: str, *attempt: Any, **facts: Any) -> None:
-        line = json.dumps([time.monotonic_ns(), event, list(attempt), facts]) + "\n"
-        os.write(self._journal, line.encode())
+        _say(self._journal, event, attempt, **facts)
 
     def _submit(self, graph: Graph) -> None:
         self._say("submitting", run=graph.id)

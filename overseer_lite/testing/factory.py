@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Where `overseer_lite.testing.suite` finds the name of the factory it is to run on.
 FACTORY_VARIABLE: Final = "OVERSEER_LITE_STORE_FACTORY"
+#: Set where only the names of broken clauses are asked for.
+BRIEF_VARIABLE: Final = "OVERSEER_LITE_SUITE_BRIEF"
 SUITE: Final = "overseer_lite.testing.suite"
 
 _BAD_INPUT: Final = 2
@@ -92,11 +94,12 @@ def check_factory(name: str) -> None:
             store.close()
 
 
-def run_suite(name: str, select: str | None = None) -> int:
+def run_suite(name: str, select: str | None = None, *, brief: bool = False) -> int:
     """Run the contract suite on a factory's stores, in this process; return 0 if every clause is kept, else 1.
 
     Args:
         select: Only the clauses that match, as pytest's `-k`.
+        brief: Say no more than which clauses are broken, a line each.
 
     Raises:
         InvalidInputError: pytest is not installed, the factory is of no use, or nothing was selected.
@@ -111,22 +114,34 @@ def run_suite(name: str, select: str | None = None) -> int:
     os.environ[FACTORY_VARIABLE] = name
     with tempfile.TemporaryDirectory(prefix="overseer-lite-") as root:
         # Nobody's settings of pytest take part: the suite means the same wherever it is run.
-        own = ["-c", os.devnull, "--rootdir", root, "-p", "no:cacheprovider", "--tb=short", "-q", "-rfEs"]
+        own = ["-c", os.devnull, "--rootdir", root, "-p", "no:cacheprovider"]
         own += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # the factory is imported before pytest starts
-        code = pytest.main([*own, *(["-k", select] if select is not None else []), "--pyargs", SUITE])
+        told = None
+        if brief:
+            from overseer_lite.testing.brief import Brief
+
+            os.environ[BRIEF_VARIABLE] = "1"
+            told = Brief()
+            own += ["-p", "no:terminal"]
+        else:
+            own += ["--tb=short", "-q", "-rfEs"]
+        argv = [*own, *(["-k", select] if select is not None else []), "--pyargs", SUITE]
+        code = pytest.main(argv, plugins=[told] if told is not None else [])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise InvalidInputError(f"No clause matches -k {select!r}. Nothing was tested.")
     if code == pytest.ExitCode.USAGE_ERROR:
         raise InvalidInputError(f"pytest does not understand -k {select!r}. Nothing was tested.")
+    if told is not None:
+        sys.stdout.write("".join(f"{line}\n" for line in told.lines()))
     return 0 if code == pytest.ExitCode.OK else _TESTS_FAILED
 
 
 def main(arguments: list[str]) -> None:
-    """Start as the process that `test-store` spawned; the one argument is JSON: the factory's name, and a selection."""
-    name, select = json.loads(arguments[0])
+    """Start as the process that `test-store` spawned; the one argument is JSON: the factory's name, a selection, brief or not."""
+    name, select, brief = json.loads(arguments[0])
     sys.path.insert(0, os.getcwd())
     try:
-        code = run_suite(name, select)
+        code = run_suite(name, select, brief=brief)
     except OverseerError as error:
         sys.stderr.write(f"{error}\n")
         code = _BAD_INPUT

@@ -176,14 +176,26 @@ class StoreMachine(RuleBasedStateMachine):
         for name, kind, picks, priority, delay_s in drawn:
             graph.add(kind, name, {"own": len(picks)}, self.dependencies(picks, names), priority, delay_s)
             names.append(name)
+        if self._is_a_matter_of_runs(graph):
+            return
         self.graphs.append(graph)
         submitted = self.both(lambda store: store.transact_graph(graph))
         self.ids += submitted.created if submitted else []
+
+    def _is_a_matter_of_runs(self, graph: Graph) -> bool:
+        """Whether it conflicts only since its run is stored, with other jobs or more: not a store's that keeps no runs."""
+        run = self.model.run_info(graph.id)
+        if run is None or "runs" in self.can:
+            return False
+        there = [job for job in graph.jobs if self.model.job_info(graph.job_id(job))]
+        return not there or (len(there) == len(graph.jobs) < run.counts.total)
 
     @rule(pick=_pick)
     def submit_the_same(self, pick: int) -> None:
         """Store a graph that was stored, or refused, before."""
         graph = self.graphs[pick % len(self.graphs)]
+        if self._is_a_matter_of_runs(graph):
+            return
         submitted = self.both(lambda store: store.transact_graph(graph))
         self.ids += submitted.created if submitted else []
 

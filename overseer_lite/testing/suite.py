@@ -14,7 +14,7 @@ import pytest
 pytest.register_assert_rewrite("overseer_lite.testing.contract")
 
 from overseer_lite.testing.contract import StoreContract  # noqa: E402 - after the line above, or failures say little
-from overseer_lite.testing.factory import FACTORY_VARIABLE, load_factory  # noqa: E402
+from overseer_lite.testing.factory import BRIEF_VARIABLE, FACTORY_VARIABLE, load_factory  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ class TestStore(StoreContract):
     """The clauses, on what the factory makes."""
 
     factory = os.environ[FACTORY_VARIABLE]
+    shrink = BRIEF_VARIABLE not in os.environ
 
     def make_store(self, directory: Path, clock: Clock) -> FullStore:
         """Return what the factory makes."""

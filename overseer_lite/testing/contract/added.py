@@ -183,3 +183,13 @@ class AddedClauses(Clauses):
         with pytest.raises(InvalidInputError):
             store.finish_job(attempt, None, [Job("x", dependencies=[stored("r/c")])])
         assert snapshot(store) == before
+
+    @needs("added", "exchange")
+    def test_c163_a_finish_by_exchange_releases_who_waits_for_an_added_job(self, store: FullStore) -> None:
+        """The dependents of the adder, and a job that was added with it and waits for it."""
+        submit(store, Job("a"), Job("b", dependencies=["a"]))
+        store.finish_job(start(store), None, [Job("x"), Job("y", dependencies=["x"])])
+        for name, released in (("x", ["r/y"]), ("y", ["r/b"])):
+            settlement = Settlement(start(store, f"r/{name}"), Outcome.FINISHED)
+            assert list(store.exchange("w1", [settlement], 0, ()).refused) == []
+            assert store.jobs_ready() == released

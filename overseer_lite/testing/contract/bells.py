@@ -20,7 +20,7 @@ class BellClauses(Clauses):
     """Bells: c230 to c239."""
 
     @needs("wake_up", "exchange")
-    @pytest.mark.parametrize("cause", ["submit", "finish", "reset", "retry", "abort", "recover", "room"])
+    @pytest.mark.parametrize("cause", ["submit", "finish", "exchange", "reset", "retry", "abort", "recover", "room"])
     def test_c230_a_worker_that_got_nothing_is_rung_when_there_is_something(self, store: FullStore, cause: str) -> None:
         """Whatever made a job of its types ready, or made room under a limit; or ended what a run's end waits for."""
         submit(store, Job("a"), Job("b", dependencies=["a"]), Job("d"))
@@ -37,6 +37,8 @@ class BellClauses(Clauses):
             submit(store, Job("c"), run="s")
         elif cause == "finish":
             store.finish_job(held)
+        elif cause == "exchange":
+            store.exchange("w2", [Settlement(held, Outcome.FINISHED)], 0, ["a"])
         elif cause == "reset":
             store.reset_job(held)
         elif cause == "retry":
@@ -70,5 +72,16 @@ class BellClauses(Clauses):
         assert bell.answer() is False
         bring(store, Status.STARTED)
         store.request("r/a", "reset")
+        assert bell.answer() is True
+        bell.close()
+
+    @needs("wake_up", "exchange", "limits")
+    def test_c233_room_under_a_limit_rings_though_nothing_became_ready(self, store: FullStore) -> None:
+        """The job was ready all along; what has changed is that one more of its type may be started."""
+        submit(store, Job("a"), Job("a", name="b"))
+        held = start(store, worker="w2")
+        bell = store.register(WorkerRecord("w1", 1, types=("a",)))
+        assert list(store.exchange("w1", [], 1, ["a"], limits={"a": 1}).jobs) == []
+        store.exchange("w2", [Settlement(held, Outcome.FINISHED)], 0, ["a"], limits={"a": 1})
         assert bell.answer() is True
         bell.close()

@@ -137,3 +137,20 @@ class FenceClauses(Clauses):
         assert store.reserve_job("w2", "r/a") is None
         if "exchange" in store.capabilities:
             assert list(store.exchange("w2", [], 5, ["a"]).jobs) == []
+
+    @needs("exchange", "history")
+    @pytest.mark.parametrize("stale", [Attempt("r/a", 1, "w1"), Attempt("r/a", 3, "w1"), Attempt("r/a", 2, "w2")])
+    @pytest.mark.parametrize("end", EXCHANGED)
+    def test_c058_a_worker_s_own_earlier_number_settles_nothing(
+        self, store: FullStore, stale: Attempt, end: str
+    ) -> None:
+        """Here w1 holds attempt 2, having put its attempt 1 back by hand: number and worker must both be right."""
+        submit(store, Job("a"), Job("b", dependencies=["a"]))
+        settle(store, start(store), Outcome.STOPPED)
+        start(store)
+        before = snapshot(store)
+        settlement = Settlement(stale, Outcome(end.partition(",")[0]))
+        again = stale.number == 1 and settlement.outcome is Outcome.STOPPED  # that is how it ended: no news, no refusal
+        refused = store.exchange(stale.worker, [settlement], 0, ()).refused
+        assert [(refusal.attempt, refusal.reason) for refusal in refused] == [(stale, "superseded")] * (not again)
+        assert snapshot(store) == before

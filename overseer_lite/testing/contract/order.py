@@ -9,7 +9,7 @@ import pytest
 from overseer_lite.job import Attempt, DependencyResult, Job, Outcome, Settlement, Status
 from overseer_lite.testing.clock import ManualClock
 from overseer_lite.testing.contract.clauses import Clauses, needs
-from overseer_lite.testing.contract.words import BOOM, bring, info, start, submit, take
+from overseer_lite.testing.contract.words import BOOM, bring, info, settle, start, submit, take
 
 if TYPE_CHECKING:
     from overseer_lite.store import FullStore
@@ -179,3 +179,22 @@ class OrderClauses(Clauses):
         assert store.jobs_ready() == ready
         assert take(store, 9, ["a", "b"]) == ready
         assert take(store, 9, ["a", "b"]) == []
+
+    @needs("exchange", "limits")
+    def test_c146_a_limit_counts_jobs_not_workers(self, store: FullStore) -> None:
+        """One worker that holds two takes the room of two; so does its own group within one exchange."""
+        submit(store, *(Job("a", name=f"a{n}") for n in range(4)))
+        for n in range(2):
+            start(store, f"r/a{n}", "w2")
+        assert take(store, 9, ["a"], limits={"a": 2}) == []
+        assert take(store, 9, ["a"], limits={"a": 3}) == ["r/a2"]
+        assert take(store, 9, ["a"], limits={"a": 3}) == []
+
+    @needs("exchange")
+    def test_c147_nothing_is_reserved_with_a_job_that_was_handed_back(self, store: FullStore) -> None:
+        """However many more are ready and wanted; they are reserved after it, together as ever."""
+        submit(store, Job("a"), Job("b"), Job("c"))
+        settle(store, start(store), Outcome.HANDED_BACK)
+        assert take(store, 9) == ["r/a"]
+        store.finish_job(Attempt("r/a", 1, "w1"))
+        assert take(store, 9) == ["r/b", "r/c"]

@@ -71,12 +71,18 @@ class _Hammer:
         self._shared, self._journals = shared, journals
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, seed: int, go: str = "") -> None:
-        """Start one more, which begins when a file of the name `go` is there, if one is given."""
+    def start(self, seed: int, go: str = "", **more: object) -> None:
+        """Start one more, which opens the store when a file of the name `go` is there, if one is given."""
         worker = f"w{seed}"
         self.processes[worker] = self._shared.spawn(
-            "hammer", worker=worker, seed=seed, journal=str(self._journals / worker), go=go
+            "hammer", worker=worker, seed=seed, journal=str(self._journals / worker), go=go, **more
         )
+
+    def let_go(self, go: Path) -> None:
+        """Let all begin at once, when all are there."""
+        for worker in self.processes:
+            self.wait_written(worker, 1)
+        go.touch()
 
     def wait_written(self, worker: str, lines: int) -> bool:
         """Wait until a process has written so much into its journal; False: it ended before."""
@@ -157,9 +163,7 @@ class ProcessClauses(Clauses):
         hammer, go = _Hammer(shared, tmp_path), tmp_path / "go"
         for seed in range(PROCESSES):
             hammer.start(seed, str(go))
-        for worker in hammer.processes:
-            hammer.wait_written(worker, 1)
-        go.touch()
+        hammer.let_go(go)
         journals = hammer.end_all()
         assert judge(shared.store, journals) == []
         created = [submit[1] for journal in journals for submit in journal.submits if submit[0] == "r"]
@@ -181,7 +185,7 @@ class ProcessClauses(Clauses):
         killed = []
         for n in range(KILLS):
             victim = f"w{n}"
-            if hammer.wait_written(victim, 5 + 3 * n):
+            if hammer.wait_written(victim, 4 + 3 * n):
                 hammer.processes[victim].kill()
                 if end(hammer.processes[victim]) == -signal.SIGKILL:
                     killed.append(victim)
@@ -190,3 +194,21 @@ class ProcessClauses(Clauses):
         journals = hammer.end_all()
         assert killed, "no process was at work long enough to be killed"
         assert judge(shared.store, journals, killed) == []
+
+    @needs("shared")
+    def test_c253_many_processes_may_install_at_once(self, share: Callable[[str], Shared], tmp_path: Path) -> None:
+        """Whoever comes first makes the store, the others find it: what is submitted right after it is not lost."""
+        shared = share("store")
+        new = shared._replace(directory=tmp_path / "new")
+        new.directory.mkdir()
+        address = str(getattr(shared.store, "path", "")).replace(str(shared.directory), str(new.directory))
+        hammer, go = _Hammer(new, tmp_path), tmp_path / "go"
+        for seed in range(PROCESSES):
+            hammer.start(seed, str(go), address=address)
+        hammer.let_go(go)
+        journals = hammer.end_all()
+        store = self.make_store(new.directory, new.clock)
+        store.install()
+        assert judge(store, journals) == []
+        if hasattr(store, "close"):
+            store.close()

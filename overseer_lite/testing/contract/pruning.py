@@ -139,3 +139,34 @@ class PruningClauses(Clauses):
         assert [run.id for run in planned] == ["s", "r"]
         assert store.runs() == runs
         assert store.prune(5) == planned
+
+    @needs("runs", "exchange")
+    def test_c247_a_key_is_not_given_again_whichever_run_was_pruned_last(
+        self, store: FullStore, clock: ManualClock
+    ) -> None:
+        """Here the newest run goes first, and an older one after it: the highest key there ever was still counts."""
+        submit(store, Job("a"))
+        submit(store, Job("b"), run="s")
+        (newest,) = store.exchange("w1", [], 1, ["b"]).jobs
+        store.finish_job(newest.attempt)
+        clock.advance(10)
+        assert [run.id for run in store.prune(5)] == ["s"]
+        finish(store, "r/a")
+        clock.advance(10)
+        assert [run.id for run in store.prune(5)] == ["r"]
+        submit(store, Job("b"), run="t")
+        (another,) = store.exchange("w1", [], 1, ["b"]).jobs
+        assert another.key > newest.key or newest.key == 0
+
+    @needs("runs")
+    def test_c248_a_dry_run_does_not_name_what_would_stay(self, store: FullStore, clock: ManualClock) -> None:
+        """An old run on which a job of another depends that has not ended, or not long enough ago."""
+        submit(store, Job("a"))
+        submit(store, Job("b", dependencies=[stored("r/a")]), run="s")
+        finish(store)
+        clock.advance(100)
+        assert store.prune(50, dry_run=True) == []
+        finish(store, "s/b")
+        clock.advance(10)
+        assert store.prune(50, dry_run=True) == []
+        assert [run.id for run in store.prune(5, dry_run=True)] == ["s", "r"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from overseer_lite.graph import job_graph
-from overseer_lite.job import Job, Status, stored
-from overseer_lite.testing.contract.clauses import Clauses
-from overseer_lite.testing.contract.words import bring, finish, info, start, submit
+from overseer_lite.job import Job, Outcome, Status, stored
+from overseer_lite.testing.contract.clauses import Clauses, needs
+from overseer_lite.testing.contract.words import bring, finish, info, settle, start, submit
 
 if TYPE_CHECKING:
     from overseer_lite.store import FullStore
@@ -95,3 +95,11 @@ class ReadyClauses(Clauses):
         assert store.jobs_ready([]) == []
         assert store.jobs_ready(limit=2) == ["r/c", "r/a"]
         assert store.jobs_ready(["a", "b"], limit=3) == ["r/a", "r/x", "r/y"]
+
+    @needs("exchange")
+    def test_c027_a_finish_by_exchange_releases_who_was_submitted_with_it_and_later(self, store: FullStore) -> None:
+        """As a finish by the verb does."""
+        attempt = bring(store, Status.STARTED)
+        submit(store, Job("x", dependencies=[stored("r/a")]), run="s")
+        assert list(settle(store, attempt, Outcome.FINISHED).refused) == []
+        assert store.jobs_ready() == ["r/b", "s/x"]

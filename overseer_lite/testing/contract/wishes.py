@@ -93,3 +93,13 @@ class WishClauses(Clauses):
         store.request("r/a", "abort")
         store.request("r/a", "reset")
         assert store.requests("w1") == [Request(attempt, "reset")]
+
+    @needs("requests", "exchange")
+    @pytest.mark.parametrize("wish", ["abort", "reset"])
+    def test_c188_a_finish_by_exchange_wins_as_well(self, store: FullStore, wish: str) -> None:
+        """The wish is dropped, whoever asks afterwards, and the job finished by whichever verb."""
+        attempt = bring(store, Status.STARTED)
+        store.request("r/a", wish)
+        assert list(settle(store, attempt, Outcome.FINISHED).refused) == []
+        assert (info(store, "r/a").status, info(store, "r/a").request) == (Status.FINISHED, None)
+        assert store.jobs_ready() == ["r/b"]
