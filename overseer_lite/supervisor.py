@@ -159,7 +159,7 @@ class _Watch(threading.Thread):
         supervisor = self._supervisor
         try:
             store = supervisor.open_store()
-            monitor = Monitor(
+            monitor = supervisor.monitor(
                 store,
                 silent_for_s=supervisor.silent_for_s,
                 spare=supervisor.living,
@@ -195,7 +195,7 @@ class _Watch(threading.Thread):
                 now = time.monotonic()
                 if now >= next_sweep and not ending:
                     acting = self._is_acting(store)
-                    next_sweep = now + (SWEEP_S if acting else TAKE_OVER_S)
+                    next_sweep = now + (self._supervisor.sweep_s if acting else TAKE_OVER_S)
                     if acting:
                         monitor.sweep({member.id for member in self._supervisor.members.copy().values()})
             except StoreUnavailableError as error:
@@ -232,7 +232,15 @@ class _Watch(threading.Thread):
 
 
 class Supervisor:
-    """Parent of n workers, for as long as `run` lasts. Must be made and run in a main thread."""
+    """Parent of n workers, for as long as `run` lasts. Must be made and run in a main thread.
+
+    Attributes:
+        monitor: What looks after the store's workers.
+        sweep_s: Seconds between two looks.
+    """
+
+    monitor: type[Monitor] = Monitor
+    sweep_s = SWEEP_S
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

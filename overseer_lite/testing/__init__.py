@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from overseer_lite.testing.memory import MemoryStore
     from overseer_lite.testing.player import replay
     from overseer_lite.testing.pool import Pool
+    from overseer_lite.testing.profiles import PROFILES, Profile, lease
     from overseer_lite.testing.promises import Violation, verify
     from overseer_lite.testing.trace import Event, Trace, diff
 
 __all__ = [
+    "PROFILES",
     "AttemptFailedError",
     "Double",
     "Event",
@@ -35,12 +37,14 @@ __all__ = [
     "MemoryStore",
     "NotReachedError",
     "Pool",
+    "Profile",
     "SharedClock",
     "StoreContract",
     "StoreMachine",
     "Trace",
     "Violation",
     "diff",
+    "lease",
     "make_job",
     "replay",
     "sqlite_factory",
@@ -55,6 +59,9 @@ _HOMES: Final = {
     "StoreMachine": "machine",
     "AttemptFailedError": "double",
     "Double": "double",
+    "PROFILES": "profiles",
+    "Profile": "profiles",
+    "lease": "profiles",
     "Event": "trace",
     "Trace": "trace",
     "diff": "trace",

@@ -17,11 +17,13 @@ from overseer_lite.errors import InvalidInputError, OverseerError, StoreUnavaila
 from overseer_lite.graph import as_graph, validate_graph_handlers
 from overseer_lite.handler import as_handlers
 from overseer_lite.job import Outcome, Status
+from overseer_lite.monitor import Monitor, reset_silent
 from overseer_lite.store import compose_exchange, open_store
 from overseer_lite.testing.expect import Expect
 from overseer_lite.testing.faults import Faults
 from overseer_lite.testing.pace import PacedClock
 from overseer_lite.testing.player import states
+from overseer_lite.testing.profiles import Profile, profile_of
 from overseer_lite.testing.record import LOG_NAME, EventLog, Recorder
 from overseer_lite.testing.trace import trace_of
 from overseer_lite.worker.inline import InlineWorker
@@ -72,6 +74,8 @@ class Double:
             it, entered once a drain.
         factory: Makes the store, as for `test-store`: called with the directory and the clock. The SQLite store unless
             given.
+        profile: `local`, `lease`, `overseer`, or one that `lease(interval, tolerance)` made: what tells that a worker
+            is dead, and after how long. A pool keeps to it, and so does `sweep`.
 
     Attributes:
         store: The store.
@@ -87,7 +91,9 @@ class Double:
         *,
         context: Any = None,
         factory: Callable[..., Any] | None = None,
+        profile: str | Profile = "local",
     ) -> None:
+        self.profile = profile_of(profile)
         self.handlers = handlers
         self.context = context
         self.directory = os.fspath(directory)
@@ -242,6 +248,18 @@ class Double:
         from overseer_lite.testing.pool import Pool
 
         return Pool(self, n, app, settings)
+
+    def sweep(self) -> list[str]:
+        """Look after the workers once, as a monitor does; return the ids of the jobs that were put back.
+
+        In a profile without the kernel's word: what has been silent for longer than its tolerance, whoever lives. While
+        a pool works this happens by itself, in such a profile after each step of the clock.
+        """
+        if not self.profile.kernel:
+            return reset_silent(self.store, self.profile.silent_for_s)
+        self.need("sweep", "workers")
+        with contextlib.closing(Monitor(self.store, silent_for_s=self.profile.silent_for_s)) as monitor:
+            return [job_id for recovered in monitor.sweep() for job_id in recovered.reset]
 
     # ---- what happened
 

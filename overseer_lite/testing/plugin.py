@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from overseer_lite.testing.double import Double
+    from overseer_lite.testing.profiles import Profile
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,15 +56,16 @@ def _factory(config: pytest.Config) -> Callable[..., Any] | None:
 def overseer_double(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> Iterator[Callable[..., Double]]:
-    """Make doubles: `overseer_double(handlers, context=None)`. `open_store()` opens the one made last."""
+    """Make doubles: `overseer_double(handlers, context=None, profile="local")`. `open_store()` opens the one made last."""
     from overseer_lite.clock import CLOCK_VARIABLE
     from overseer_lite.testing.double import Double
 
     with contextlib.ExitStack() as stack:
 
-        def make(handlers: Mapping[str, Any], context: Any = None) -> Double:
+        def make(handlers: Mapping[str, Any], context: Any = None, profile: str | Profile = "local") -> Double:
             factory = _factory(pytestconfig)
-            double = Double(handlers, tmp_path_factory.mktemp("overseer"), context=context, factory=factory)
+            directory = tmp_path_factory.mktemp("overseer")
+            double = Double(handlers, directory, context=context, factory=factory, profile=profile)
             stack.callback(double.close)
             if hasattr(double.store, "path"):  # a store without an address is opened by nobody else
                 monkeypatch.setenv("OVERSEER_LITE_DB", double.store.path)

@@ -17,6 +17,7 @@ from overseer_lite.job import Attempt, JobInfo, Status
 from overseer_lite.liveness.identity import Identity, Life, look, send_signal
 from overseer_lite.liveness.spawn import python_argv
 from overseer_lite.liveness.workerfile import BEGUN, WorkerFile, WorkerFileError
+from overseer_lite.monitor import reset_silent
 from overseer_lite.testing.record import SCHEME
 
 if TYPE_CHECKING:
@@ -54,7 +55,13 @@ class Pool:
         self._files = cast("FileStore", double.store)
         self._app = app or find_app(double.handlers)
         self._n = n
-        self._settings = {"heartbeat_interval_s": 10.0, "durability": "normal", "grace_s": _GRACE_S, **settings}
+        self._settings = {
+            "heartbeat_interval_s": double.profile.heartbeat_interval_s,
+            "tolerance": double.profile.tolerance,
+            "durability": "normal",
+            "grace_s": _GRACE_S,
+            **settings,
+        }
         self._log = os.path.join(double.directory, "pool.log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -70,7 +77,8 @@ class Pool:
             "log_level": "INFO",
             "log_file": self._log,
         }
-        argv = python_argv("overseer_lite.supervisor", [plan, {**self._settings, "db": double.store.path}])
+        module = "overseer_lite.supervisor" if double.profile.kernel else "overseer_lite.testing.silence"
+        argv = python_argv(module, [plan, {**self._settings, "db": double.store.path}])
         environment = {
             **os.environ,
             "OVERSEER_LITE_DB": double.store.path,
@@ -159,6 +167,15 @@ class Pool:
         store = self._double.store
         self._wait(lambda: len(store.workers()) >= count, f"{count} workers", timeout_s)
 
+    def wait_until(self, condition: Callable[[], Any], what: str = "the condition", timeout_s: float = WAIT_S) -> Any:
+        """Wait until a condition is true, and return what it returned.
+
+        Raises:
+            TimedOutError: It did not become so in time.
+            PoolLostError: The supervisor ended.
+        """
+        return self._wait(condition, what, timeout_s)
+
     @property
     def beat_s(self) -> float:
         """Seconds, by the double's clock, between two beats of a worker."""
@@ -175,6 +192,8 @@ class Pool:
         for record in self._double.store.workers():
             self._files.ring(record.id)
         self._wait(lambda: not self._late(), "a beat of each worker that lives", WAIT_S)
+        if not self._double.profile.kernel:
+            reset_silent(self._double.store, self.beat_s * float(self._settings["tolerance"]))
 
     def _late(self) -> list[str]:
         """Return the workers that live and owe a beat, having woken them."""
