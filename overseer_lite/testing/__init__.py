@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from overseer_lite.testing.memory import MemoryStore
     from overseer_lite.testing.player import replay
     from overseer_lite.testing.pool import Pool
-    from overseer_lite.testing.profiles import PROFILES, Profile, lease
+    from overseer_lite.testing.profiles import Profile, lease
     from overseer_lite.testing.promises import Violation, verify
     from overseer_lite.testing.trace import Event, Trace, diff
 
 __all__ = [
-    "PROFILES",
     "AttemptFailedError",
     "Double",
     "Event",
@@ -59,7 +58,6 @@ _HOMES: Final = {
     "StoreMachine": "machine",
     "AttemptFailedError": "double",
     "Double": "double",
-    "PROFILES": "profiles",
     "Profile": "profiles",
     "lease": "profiles",
     "Event": "trace",

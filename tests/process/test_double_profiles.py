@@ -11,7 +11,8 @@ import overseer_lite as overseer
 from overseer_lite.errors import InvalidInputError
 from overseer_lite.job import Outcome, Settlement
 from overseer_lite.liveness import Life, look
-from overseer_lite.testing import PROFILES, Profile, lease, verify
+from overseer_lite.testing import Profile, lease, verify
+from overseer_lite.testing.profiles import PROFILES
 from tests.process.test_double_faults import JOBS
 
 handlers = overseer.Handlers()
