@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from overseer_lite.testing.pool import Pool
     from overseer_lite.testing.profiles import Profile, lease
     from overseer_lite.testing.promises import Violation, verify
+    from overseer_lite.testing.sim import Sim, SimulationError
     from overseer_lite.testing.trace import Event, Trace, diff
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "Pool",
     "Profile",
     "SharedClock",
+    "Sim",
+    "SimulationError",
     "StoreContract",
     "StoreMachine",
     "Trace",
@@ -60,6 +63,8 @@ _HOMES: Final = {
     "Double": "double",
     "Profile": "profiles",
     "lease": "profiles",
+    "Sim": "sim",
+    "SimulationError": "sim",
     "Event": "trace",
     "Trace": "trace",
     "diff": "trace",

@@ -27,7 +27,7 @@ class Violation(NamedTuple):
     """A promise that was not kept.
 
     Attributes:
-        promise: `P1` to `P5`, or `fence`.
+        promise: `P1` to `P5`, or `fence`; of a simulation also `error`: the store raised what it has no reason to.
         line: Which line of the trace shows it, from 1.
         message: What happened, to which job.
     """
@@ -169,7 +169,7 @@ class _Judge:
             seen.last -= 1
         if again_in_s:
             seen.due_s = event.at_s + again_in_s
-        elif outcome is Outcome.FAULTED:
+        elif outcome is Outcome.FAULTED and again_in_s is None:
             seen.due_s = event.at_s + _FAULT_DELAY_S
         then = event.more.get("then")
         if outcome in self._limits and self._is_over(job, seen, outcome):

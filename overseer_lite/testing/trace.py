@@ -202,6 +202,7 @@ class _Builder:
         self._cuts: dict[str, list[_Cut]] = {}  # by worker
         self._held: dict[str, tuple[int, str]] = {}
         self._seen: set[tuple[object, ...]] = set()
+        self._back: set[tuple[object, ...]] = set()  # handed back, and not reserved again
 
     def events(self) -> list[Event]:
         return [event for slot in self._slots for event in slot]
@@ -242,7 +243,12 @@ class _Builder:
             mine = (event.attempt, event.worker)
             if event.event == "reserved":
                 self._held[event.job] = mine
+                self._back.discard(event.fence)
             elif event.event in ENDS:
+                if event.event == Outcome.HANDED_BACK:
+                    if event.fence in self._back:
+                        return  # once more: a success as well
+                    self._back.add(event.fence)
                 if self._held.get(event.job) != mine:
                     self._reserved_unseen(event)
                 self._held.pop(event.job, None)
