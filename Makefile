@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 
-.PHONY: check format lint test fast docs chaos bench
+.PHONY: check format lint test fast docs views chaos bench
 
 check: lint test
 
@@ -26,6 +26,10 @@ fast:
 # What follows from the code: docs/reference, and the state machine in docs/concepts.md. A test says when it must be run.
 docs:
 	$(PYTHON) -m docs
+
+# The pictures in the README, recorded from the program as it is now.
+views:
+	$(PYTHON) -m docs.views
 
 # The release run: seeded and resumable; hours. The small one is part of .ci/run.
 chaos:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -23,15 +24,27 @@ _VALUE_CHARS = 2000
 
 def print_job(store: FullStore, job: JobInfo, history: Sequence[AttemptRecord], color: str) -> None:
     """Print what is known of a job."""
-    for line in _facts(store, job):
-        click.echo(line)
+    drawn = say.is_terminal(color)
+    for number, line in enumerate(_facts(store, job)):
+        click.echo(_drawn(line, first=not number) if drawn else line)
     if history or job.status is Status.STARTED:
         click.echo("")
         say.print_table(("attempt", "worker", "began", "ran", "outcome", ""), list(_rows(job, history)), color)
     if job.failure is not None and job.status is not Status.FINISHED:
         words = job.failure.traceback or f"{job.failure.reason}: {job.failure.message}"
-        click.echo(f"\n{say.escape(words.rstrip(), keep=chr(10))}")
+        above, _, last = say.escape(words.rstrip(), keep=chr(10)).rpartition("\n")
+        click.echo("\n" + (f"{above}\n" if above else "") + (click.style(last, fg="red") if drawn else last))
     _print_output(job, history)
+
+
+def _drawn(line: str, *, first: bool) -> str:
+    """Return a line of facts for a terminal: the id and its status stand out, labels stand back."""
+    if not first:
+        return click.style(line[:10], dim=True) + line[10:]
+    job_id, _, status = line.rpartition("  ")
+    style = say.STYLES.get(re.split(r"[ (]", status.rstrip(")"))[-1], "").split()
+    colour = style[-1] if style and style[-1] not in ("bold", "dim", "default") else None
+    return click.style(job_id, bold=True) + "  " + click.style(status, fg=colour, bold="bold" in style)
 
 
 def _facts(store: FullStore, job: JobInfo) -> Iterator[str]:

@@ -53,7 +53,7 @@ def open_view(store: FullStore, run: str, *, color: str, to_stderr: bool = False
     """Return the view that suits where the output goes.
 
     Args:
-        output: Of which attempts their own output is shown: `failed`, `all` or `none`.
+        output: Whose own output is shown: of `failed` jobs, of `all` attempts, or of `none`.
     """
     stream = sys.stderr if to_stderr else sys.stdout
     if say.is_terminal(color, stream):
@@ -92,8 +92,11 @@ def now_text(at: float | None = None) -> str:
 
 
 def words_of(store: FullStore, event: Event, output: str) -> list[str]:
-    """Return what an ended attempt left in words, its output and then its traceback, if that is asked for; in lines."""
-    if not event.number or output == "none" or (output == "failed" and not event.bad):
+    """Return what an ended attempt left in words, its output and then its traceback, if that is asked for; in lines.
+
+    `failed` asks for that of jobs that have failed: of an attempt that is to be followed by another, its line is enough.
+    """
+    if not event.number or output == "none" or (output == "failed" and (not event.bad or event.again)):
         return []
     record = next((each for each in store.attempts(event.job) if each.number == event.number), None)
     if record is None:

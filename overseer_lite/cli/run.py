@@ -42,7 +42,7 @@ _UNFINISHED_NAMED: Final = 3
     type=click.Choice(OUTPUTS),
     default="failed",
     show_default=True,
-    help="Of which attempts their output is shown.",
+    help="Whose output is shown: of jobs that failed, of all attempts, or of none.",
 )
 @files.junit_option
 @files.summary_option

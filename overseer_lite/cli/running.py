@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,6 +37,16 @@ class Activity(NamedTuple):
     output_start: int
     output_end: int | None
     silent_s: float
+
+
+def by_place(workers: Iterable[WorkerRecord]) -> list[WorkerRecord]:
+    """Return workers by their place in the crew: one that takes a dead one's place takes its line as well."""
+
+    def place(worker: WorkerRecord) -> float:
+        found = re.match(r"w(\d+)-", worker.id)
+        return int(found[1]) if found else math.inf  # another's: as registered
+
+    return sorted(workers, key=place)
 
 
 def activities(store: FullStore, workers: Iterable[WorkerRecord] | None = None) -> list[Activity]:

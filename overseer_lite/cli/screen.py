@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -67,7 +66,8 @@ class LiveView:
         for event in self._watch.look(last=last):
             lines = words_of(self._store, event, self._output)
             if event.bad or lines:
-                self._print(event_text(event), say.STYLES.get(event.word, "yellow"), lines)
+                style = "yellow" if event.again else say.STYLES.get(event.word, "yellow")
+                self._print(event_text(event), style, lines)
         self._print_log()
         now = time.monotonic()
         if now >= self._next_draw or last:
@@ -88,7 +88,7 @@ class LiveView:
 
     def _print_log(self) -> None:
         for line in self._logged:
-            self._print(say.escape(line.rstrip("\n")), "")
+            self._print(say.escape(line.rstrip("\n")), "dim")
 
     def _print(self, text: str, style: str, words: Sequence[str] = ()) -> None:
         """Print a line, and the last of an attempt's words below it; at once, since each print draws all anew."""
@@ -131,10 +131,10 @@ class LiveView:
         return Group(*parts)
 
     def _activities(self) -> list[Activity]:
-        from overseer_lite.cli.running import activities
+        from overseer_lite.cli.running import activities, by_place
 
         mine = [each for each in self._store.workers() if each.run in (None, self._run)]
-        return activities(self._store, sorted(mine, key=lambda each: _place(each.id)))
+        return activities(self._store, by_place(mine))
 
     def _time(self, workers: list[Activity]) -> str:
         """Return how long it has taken, and how long it will."""
@@ -160,12 +160,6 @@ class LiveView:
 
 def _ended(counts: Counts) -> int:
     return counts.finished + counts.failed + counts.aborted
-
-
-def _place(worker: str) -> tuple[int, str]:
-    """Sort workers by their place in the crew: one that takes a dead one's place takes its line as well."""
-    found = re.match(r"w(\d+)-", worker)
-    return (int(found[1]) if found else sys.maxsize, worker)
 
 
 def _bar(counts: Counts) -> RenderableType:

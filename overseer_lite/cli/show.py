@@ -186,13 +186,14 @@ def how_ended(record: AttemptRecord) -> str:
     """Return how an attempt ended, with the signal or exit code of its runner if that says something."""
     words = record.outcome.value
     if record.signal:
-        words += f" (signal {record.signal} {_signal_name(record.signal)})".replace(" )", ")")
+        words += f" (signal {record.signal} {signal_name(record.signal)})".replace(" )", ")")
     elif record.exit_code:
         words += f" (exit {record.exit_code})"
     return words
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return the name of a signal, '' if it has none."""
     import signal
 
     try:

@@ -87,9 +87,9 @@ def look_at_workers(store: FullStore) -> list[Activity]:
     workers = store.workers()
     if not workers:
         return []
-    from overseer_lite.cli.running import activities
+    from overseer_lite.cli.running import activities, by_place
 
-    return activities(store, workers)
+    return activities(store, by_place(workers))
 
 
 # ---- once ------------------------------------------------------------------------------------------------------------
@@ -109,17 +109,20 @@ def _lines(seen: Seen) -> Iterator[str]:
 
 def _drawing(seen: Seen) -> RenderableType:
     from rich.console import Group
+    from rich.table import Table
     from rich.text import Text
 
-    def counted(label: str, counts: Counts) -> Text:
-        return Text(f"{label}  ", style="bold") + say.counts_text(counts)
-
-    parts: list[RenderableType] = [Text(say.escape(seen.path), style="dim"), counted("jobs", seen.counts)]
-    parts += [counted(f"run {say.escape(each.id)}", each.counts) for each in seen.unfinished[:_UNFINISHED_SHOWN]]
+    counted = Table.grid(padding=(0, 2, 0, 0))
+    counted.add_row(Text("jobs", style="bold"), say.counts_text(seen.counts))
+    for each in seen.unfinished[:_UNFINISHED_SHOWN]:
+        counted.add_row(Text(f"run {say.escape(each.id)}", style="bold"), say.counts_text(each.counts))
+    parts: list[RenderableType] = [Text(say.escape(seen.path), style="dim"), counted]
     if len(seen.unfinished) > _UNFINISHED_SHOWN:
         parts.append(Text("more unfinished runs: `overseer-lite runs` lists them", style="dim"))
-    parts.append(Text(f"workers  {len(seen.workers) or 'none'}", style="bold"))
-    if seen.workers:
+    if not seen.workers:
+        parts.append(Text("workers: none", style="bold"))
+    else:
+        parts.append(Text())
         parts.append(say.table(_HEAD, [_worker_row(each) for each in seen.workers]))
     return Group(*parts)
 

@@ -32,6 +32,7 @@ class Event(NamedTuple):
         bad: Whether somebody should look at it.
         at: When, in seconds since 1970; for what the store keeps no time of, when it was seen.
         number: Of the attempt that ended; 0 where none did.
+        again: Whether the job is to be run again after it, or has been.
     """
 
     word: str
@@ -40,6 +41,7 @@ class Event(NamedTuple):
     bad: bool = False
     at: float = 0.0
     number: int = 0
+    again: bool = False
 
 
 class _Seen(NamedTuple):
@@ -158,7 +160,7 @@ class Watch:
             words = [f"attempt {each.number}"] if each.number > 1 or each.outcome is not Outcome.FINISHED else []
             if each.ran_s is not None:
                 words.append(say.duration(each.ran_s))
-            if each.signal:
+            if each.signal and say.signal_name(each.signal) not in say.failure_line(each.failure):
                 words.append(say.how_ended(each).removeprefix(word).strip(" ()"))
             if each.outcome is not Outcome.FINISHED:
                 message = say.failure_line(each.failure)
@@ -168,5 +170,6 @@ class Watch:
             bad = each.outcome is not Outcome.FINISHED
             if not bad and each.ran_s is not None:
                 self.estimate.ended(job.type, each.ran_s)
-            events.append(Event(word, job.id, ", ".join(words), bad, each.ended_at, each.number))
+            again = not last or job.status in (Status.UNSTARTED, Status.STARTED)
+            events.append(Event(word, job.id, ", ".join(words), bad, each.ended_at, each.number, again))
         return events

@@ -32,7 +32,9 @@ def why(job_id: str, run: str | None, as_json: bool) -> None:
     if as_json:
         say.print_json({"id": job.id, "status": job.status.value, "why": sentence})
     else:
-        click.echo(f"{say.escape(job.id)}: {say.escape(sentence)}")
+        name = say.escape(job.id)
+        drawn = say.is_terminal(session().settings.color)
+        click.echo(f"{click.style(name, bold=True) if drawn else name}: {say.escape(sentence)}")
 
 
 def reason(store: FullStore, job: JobInfo) -> str:
@@ -42,7 +44,7 @@ def reason(store: FullStore, job: JobInfo) -> str:
     if job.status.terminal:
         return _ended(store, job)
     if job.stuck:
-        return f"stuck: it waits for {_culprit(store, job)}"
+        return f"stuck: it waits{_culprit(store, job)}"
     if job.waiting_for:
         return _waiting(store, job)
     if job.due_in_s is not None:
@@ -103,9 +105,9 @@ def _find_culprit(store: FullStore, job: JobInfo) -> JobInfo | None:
 def _culprit(store: FullStore, job: JobInfo) -> str:
     culprit = _find_culprit(store, job)
     if culprit is None:
-        return "something that was put right just now"
-    through = "" if culprit.id in job.dependencies else " (through others)"
-    return f"{_named(culprit)}{through}; `{hint('retry', culprit.id)}` frees it"
+        return " for something that was put right just now"
+    through = "" if culprit.id in job.dependencies else ", through others,"
+    return f"{through} for {_named(culprit)}; `{hint('retry', culprit.id)}` frees it"
 
 
 def _named(job: JobInfo) -> str:

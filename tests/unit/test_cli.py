@@ -540,7 +540,7 @@ def test_why_names_what_failed_behind_a_stuck_job(cli, chain):
 
     cause = "r/a, which failed on attempt 1: ValueError: boom"
     assert why(cli, "r/b") == f"stuck: it waits for {cause}; `overseer-lite retry r/a` frees it"
-    assert why(cli, "r/c") == f"stuck: it waits for {cause} (through others); `overseer-lite retry r/a` frees it"
+    assert why(cli, "r/c") == f"stuck: it waits, through others, for {cause}; `overseer-lite retry r/a` frees it"
 
 
 def test_why_names_what_a_job_waits_for(cli, chain):
@@ -818,8 +818,8 @@ def test_retry_of_a_new_run_is_refused(cli, tmp_path):
 
 
 def told(watch):
-    """Return what is new, without times and numbers of attempts."""
-    return [event._replace(at=0.0, number=0) for event in watch.look(last=True)]
+    """Return what is new, without times and what is not told."""
+    return [event._replace(at=0.0, number=0, again=False) for event in watch.look(last=True)]
 
 
 def test_watch_tells_what_began_and_how_it_ended_once(chain):

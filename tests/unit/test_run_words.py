@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -87,6 +88,20 @@ def test_output_that_was_not_kept_is_said_to_be_missing(told):
     assert told("failed", output_bytes=5000)[2] == "    | (the first 4,979 bytes were not kept)"
 
 
+def test_of_a_failure_that_is_retried_its_line_is_enough(store, run_job):
+    """Until the last: three times the same traceback would hide the others. Who asks for all gets all."""
+    store.transact_graph(job_graph({"a": []}, id="r"))
+    streams = {output: io.StringIO() for output in ("failed", "all")}
+    views = [PlainView(store, "r", stream, output) for output, stream in streams.items()]
+    for number in (1, 2):
+        run_job("a", outcome=Outcome.FAILED, output=f"try {number}", delay_s=0.0 if number == 1 else None)
+        for view in views:
+            view.tick(last=True)
+
+    shown = {name: re.findall("try .", stream.getvalue()) for name, stream in streams.items()}
+    assert shown == {"failed": ["try 2"], "all": ["try 1", "try 2"]}
+
+
 def test_a_traceback_that_the_output_has_already_is_not_shown_twice(store, run_job):
     """As where the handler logged it itself."""
     store.transact_graph(job_graph({"a": []}, id="r"))
@@ -105,7 +120,8 @@ def test_an_event_names_the_attempt_that_ended(store, run_job):
     run_job("a", outcome=Outcome.FAILED, delay_s=0.0)
     run_job("a")
 
-    assert [(event.word, event.number) for event in watch.look(last=True)] == [("failed", 1), ("finished", 2)]
+    found = [(event.word, event.number, event.again) for event in watch.look(last=True)]
+    assert found == [("failed", 1, True), ("finished", 2, False)]
     assert Event("started", "r/a").number == 0
 
 
