@@ -1,6 +1,6 @@
-"""The pytest plugin: the fixture `overseer_double`, and the option `--overseer-store`. Loaded by entry point in every run of pytest, so it imports nothing.
+"""The pytest plugin: the fixture `overseer_double`, the option `--overseer-store`, and what is said of a failed test.
 
-What it gives is imported when a test asks for it.
+Loaded by entry point in every run of pytest, so it imports nothing; what it gives is imported when a test asks for it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from overseer_lite.testing.double import Double
     from overseer_lite.testing.profiles import Profile
+
+
+_DOUBLES: pytest.StashKey[list[Double]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,14 +55,41 @@ def _factory(config: pytest.Config) -> Callable[..., Any] | None:
         raise pytest.UsageError(f"--overseer-store: {error}") from error
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach to a failed test what its doubles know: the graph, the events, the output of the jobs."""
+    report = yield
+    doubles = item.stash.get(_DOUBLES, [])
+    if call.when == "call" and report.failed and doubles:
+        from overseer_lite.testing.aftermath import sections
+
+        for number, double in enumerate(doubles, 1):
+            which = "" if len(doubles) == 1 else f" {number}"
+            try:
+                report.sections += [(f"overseer double{which}: {title}", text) for title, text in sections(double)]
+            except Exception as error:  # noqa: BLE001 - the test's own failure must not be lost by it
+                report.sections.append((f"overseer double{which}", f"cannot be read: {type(error).__name__}: {error}"))
+    return report
+
+
 @pytest.fixture
 def overseer_double(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
 ) -> Iterator[Callable[..., Double]]:
-    """Make doubles: `overseer_double(handlers, context=None, profile="local")`. `open_store()` opens the one made last."""
+    """Make doubles: `overseer_double(handlers, context=None, profile="local")`. `open_store()` opens the one made last.
+
+    A test that leaves a process of a double behind fails at its end, and the process is killed.
+    """
     from overseer_lite.clock import CLOCK_VARIABLE
     from overseer_lite.testing.double import Double
 
+    doubles = request.node.stash.setdefault(_DOUBLES, [])
     with contextlib.ExitStack() as stack:
 
         def make(handlers: Mapping[str, Any], context: Any = None, profile: str | Profile = "local") -> Double:
@@ -67,6 +97,7 @@ def overseer_double(
             directory = tmp_path_factory.mktemp("overseer")
             double = Double(handlers, directory, context=context, factory=factory, profile=profile)
             stack.callback(double.close)
+            doubles.append(double)
             if hasattr(double.store, "path"):  # a store without an address is opened by nobody else
                 monkeypatch.setenv("OVERSEER_LITE_DB", double.store.path)
             # Code under test opens the store anew; by another clock, the two would take each other for another boot.
@@ -74,3 +105,9 @@ def overseer_double(
             return double
 
         yield make
+        if doubles:
+            from overseer_lite.testing.aftermath import end_left_behind
+
+            left = [word for double in doubles for word in end_left_behind(double)]
+            if left:
+                pytest.fail("The test has left behind, and they were killed:\n  " + "\n  ".join(left), pytrace=False)
