@@ -9,6 +9,7 @@ from typing import Any, Final
 from bench.measure import ROOT, Report, Table
 
 RESULTS: Final = os.path.join(ROOT, "bench", "RESULTS.md")
+CHAOS: Final = "## chaos"
 REACH: Final = ("asked for", "measured", "bound", "goal", "reached")
 
 
@@ -68,7 +69,7 @@ def as_json(one: Report) -> dict[str, Any]:
 def write(
     facts: Mapping[str, str], reports: Sequence[Report], drawn: Mapping[str, list[str]], answers: Mapping[str, str]
 ) -> None:
-    """Write RESULTS.md, whole."""
+    """Write RESULTS.md, whole; of what stood there only the section of the chaos runs is kept."""
     parts = [
         "# What was measured",
         (
@@ -81,7 +82,32 @@ def write(
     for one in reports:
         parts.append(report(one, answers[one.name]).strip())
         parts += [f"![{name}](results/{name}.svg)" for name in drawn.get(one.name, [])]
-    text = "\n\n".join(parts) + "\n"
+    parts += [part for part in (_section(_results(), CHAOS),) if part]  # the release run's, which takes hours: kept
+    _replace("\n\n".join(parts) + "\n")
+
+
+def write_section(text: str) -> None:
+    """Put a section, which begins with its heading, into RESULTS.md: in its own place, else at the end."""
+    old = _results()
+    before = _section(old, text.partition("\n")[0])
+    _replace(old.replace(before, text.strip()) if before else f"{old.rstrip()}\n\n{text.strip()}\n")
+
+
+def _section(text: str, heading: str) -> str:
+    """Return a section of a text, heading included, without the blank lines around it; empty if there is none."""
+    _, found, rest = f"\n{text}".partition(f"\n{heading}\n")
+    return f"{heading}\n{rest.partition(chr(10) + '## ')[0]}".strip() if found else ""
+
+
+def _results() -> str:
+    try:
+        with open(RESULTS, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _replace(text: str) -> None:
     with open(RESULTS + ".new", "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(RESULTS + ".new", RESULTS)

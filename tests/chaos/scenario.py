@@ -46,6 +46,8 @@ class Scenario(NamedTuple):
     Attributes:
         small: Units in the small run; release: in the large one.
         alone: Its figures are times, so nothing else may run beside it.
+        closing: Of a large run, once all its units are done: figures of the whole, and what is missing, each a failure.
+            It is given the run's directory.
     """
 
     name: str
@@ -54,16 +56,43 @@ class Scenario(NamedTuple):
     release: int
     alone: bool
     doc: str
+    closing: Callable[[str], tuple[Figures, list[str]]] | None
+
+
+class Whole(NamedTuple):
+    """What has come of a row, all its units so far together.
+
+    Attributes:
+        missing: What should have been reached and never was; told once all units are done.
+        violations: Units that failed, those included that passed when the run went on; and one for what is missing.
+        commits: The versions of the program that were tried.
+    """
+
+    done: int
+    wanted: int
+    outcomes: Mapping[str, int]
+    figures: Figures
+    missing: list[str]
+    violations: int
+    seconds: float
+    commits: set[str]
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(name: str, *, small: int, release: int, alone: bool = False) -> Callable[..., Callable[[Unit], Figures]]:
+def scenario(
+    name: str,
+    *,
+    small: int,
+    release: int,
+    alone: bool = False,
+    closing: Callable[[str], tuple[Figures, list[str]]] | None = None,
+) -> Callable[..., Callable[[Unit], Figures]]:
     """Enter a function as a row."""
 
     def enter(run: Callable[[Unit], Figures]) -> Callable[[Unit], Figures]:
-        SCENARIOS[name] = Scenario(name, run, small, release, alone, (run.__doc__ or "").splitlines()[0])
+        SCENARIOS[name] = Scenario(name, run, small, release, alone, (run.__doc__ or "").splitlines()[0], closing)
         return run
 
     return enter

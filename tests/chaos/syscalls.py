@@ -1,4 +1,4 @@
-"""The N-th state-changing system call of a worker or a submit: there it is killed, or the call fails."""
+"""The N-th state-changing system call of each of our programs: there it is killed, or the call fails."""
 
 from __future__ import annotations
 
@@ -7,88 +7,107 @@ import os
 import shutil
 import signal
 
+from tests.chaos import traced
 from tests.chaos.judge import judge
 from tests.chaos.rig import Rig
 from tests.chaos.scenario import Figures, Skipped, Unit, Violation, scenario
 
 A_UNIT = 10
-#: By role and fault: which calls, and how many of each there are, as counted in such a run. Each call is counted by
-#: itself: were all counted as one, the interpreter's own start would be all that is ever reached.
-CALLS: dict[tuple[str, str], dict[str, int]] = {
-    ("worker", "KILL"): {
-        "pwrite64": 120, "fcntl": 115, "write": 90, "flock": 25, "fdatasync": 13, "sendto": 8, "unlink": 3, "clone3": 2,
-        "mknodat": 1, "fallocate": 1,
-    },
-    ("worker", "EIO"): {"pwrite64": 120, "fdatasync": 13, "fallocate": 1},
-    ("worker", "ENOSPC"): {"pwrite64": 120, "fallocate": 1, "mknodat": 1},
-    ("worker", "EMFILE"): {"openat": 390},
-    ("command", "KILL"): {"pwrite64": 60, "fcntl": 55, "fdatasync": 10, "flock": 4, "write": 2},
-    ("command", "EIO"): {"pwrite64": 60, "fdatasync": 10},
-    ("command", "ENOSPC"): {"pwrite64": 60},
-}  # fmt: skip
-POINTS = [
-    (role, fault, call, n)
-    for (role, fault), calls in CALLS.items()
-    for call in calls
-    for n in range(1, calls[call] + 1)
-]
 SMALL_EMFILE = 250  # the interpreter's own start opens that many; a release run takes those as well
-ENDS = {0, 3}  # done, or the store cannot be used: said in one line
+DONE = {0, 3}  # done, or the store cannot be used: said in one line
+#: In the small run: of which role and fault, one after the other; which call and which number is left to chance.
+SAMPLE = (
+    ("worker", "KILL"), ("monitor", "KILL"), ("runner", "KILL"), ("worker", "EIO"), ("command", "KILL"),
+    ("supervisor", "KILL"), ("worker", "ENOSPC"), ("monitor", "EIO"), ("worker", "EMFILE"), ("command", "EIO"),
+    ("monitor", "KILL"), ("worker", "KILL"), ("supervisor", "KILL"), ("runner", "KILL"), ("monitor", "ENOSPC"),
+)  # fmt: skip
 
 
-def _point(unit: Unit, number: int) -> tuple[str, str, str, int]:
-    """Return role, fault, call and N: in the release run every one in turn, else by chance."""
-    if unit.release:
-        return POINTS[(unit.index * A_UNIT + number) % len(POINTS)]
-    faults = ("KILL", "EIO", "KILL", "ENOSPC", "KILL", "EMFILE", "KILL")
-    fault = faults[(unit.index * A_UNIT + number) % len(faults)]
-    role = "command" if number % 5 == 4 and fault != "EMFILE" else "worker"
-    calls = CALLS[role, fault]
-    call = unit.random.choice(sorted(calls))
-    return role, fault, call, unit.random.randint(SMALL_EMFILE if fault == "EMFILE" else 1, calls[call])
+def _plan(directory: str, *, release: bool) -> traced.Plan:
+    return traced.plan_of(directory, "syscalls", traced.CALM_RUNS if release else 1, _calm)
 
 
-@scenario("syscalls", small=3, release=400)
+def every_point(directory: str) -> tuple[Figures, list[str]]:
+    """Return how many points were visited in a whole run, and which never were."""
+    if shutil.which("strace") is None:
+        return {}, []
+    plan = _plan(directory, release=True)
+    return {"points": len(plan.points), "visited": len(plan.visited)}, plan.missing()
+
+
+@scenario("syscalls", small=3, release=400, closing=every_point)
 def syscalls(unit: Unit) -> Figures:
-    """SIGKILL, EIO, ENOSPC, EMFILE at the N-th state-changing system call, ten a unit (strace)."""
+    """SIGKILL, EIO, ENOSPC, EMFILE at the N-th state-changing system call of each program, ten a unit (strace)."""
     if shutil.which("strace") is None:
         raise Skipped("strace is not installed")
+    plan = _plan(os.path.dirname(unit.directory), release=unit.release)
     rig = Rig(unit.directory, {"heartbeat_interval_s": 0.5, "tolerance": 100})
     reached = gave_up = 0
     try:
         rig.submit([{"id": "first", "args": {"s": 0.01}}])
         rig.look_on(1.5)
         for number in range(A_UNIT):
-            role, fault, call, n = _point(unit, number)
+            point = plan.next() if unit.release else _sample(unit, plan, number)
             trace = os.path.join(unit.directory, f"trace-{number}")
-            deed = "signal=KILL" if fault == "KILL" else f"error={fault}"
-            words = [role, trace, "-e", f"trace={call}", "-e", f"inject={call}:{deed}:when={n}"]
-            env = {"CHAOS_STRACE": json.dumps(words)}
-            jobs = _jobs(unit, f"s{number}")
-            if role == "command":
-                _submit(rig, jobs, env)
-            else:
-                rig.submit(jobs)
-                started = rig.start("--drain", "-n", "2", env=env)
-                code = started.wait(60)
-                if code not in ENDS:
-                    raise Violation(f"{fault} at {call} {n}: the worker command ended with {code}: {rig.said()[-800:]}")
-                gave_up += code == 3
-            reached += _injected(trace)
+            gave_up += _do(rig, point.role, trace, point.arguments(), f"s{number}", point) == 3
+            if traced.injected(trace):
+                reached += 1
+                plan.visit(point)
         rig.drain()
+        rig.wait_for(lambda: not rig.pids("worker", "runner"), name="the orphaned workers left")
         figures, _evidence = judge(rig, interrupted=reached, least=A_UNIT // 3)
     finally:
         rig.close()
     return {**figures, "injected": reached, "gave_up": gave_up, "beyond": A_UNIT - reached}
 
 
-def _jobs(unit: Unit, prefix: str) -> list[dict]:
+def _sample(unit: Unit, plan: traced.Plan, number: int) -> traced.Point:
+    role, fault = SAMPLE[(unit.index * A_UNIT + number) % len(SAMPLE)]
+    found = [point for point in plan.points if (point.role, point.fault) == (role, fault)]
+    call = unit.random.choice(sorted({point.call for point in found}))
+    least = SMALL_EMFILE if fault == "EMFILE" else 1
+    return unit.random.choice([point for point in found if point.call == call and point.number >= least])
+
+
+def _calm(rig: Rig, role: str, trace: str, arguments: list[str], number: int) -> None:
+    code = _do(rig, role, trace, arguments, f"calm{number}", None)
+    if code != 0:
+        raise Violation(f"{role}: a calm run ended with {code}: {rig.said()[-800:]}")
+    rig.drain()
+
+
+def _do(rig: Rig, role: str, trace: str, arguments: list[str], prefix: str, point: traced.Point | None) -> int:
+    """Have a program of a role do its work under strace; return its exit code, or that of the command around it."""
+    env = {"CHAOS_STRACE": json.dumps([role, trace, *arguments])}
+    jobs = _jobs(prefix)
+    if role == "command":
+        return _submit(rig, jobs, env)
+    rig.submit(jobs)
+    code = _bury(rig, trace, arguments) if role == "monitor" else rig.start("--drain", "-n", "2", env=env).wait(60)
+    killed = point is not None and point.fault == traced.KILL and role in ("supervisor", "monitor")
+    if code not in DONE and not (killed and code == -signal.SIGKILL):
+        raise Violation(f"{point or 'calm'}: the worker command ended with {code}: {rig.said()[-800:]}")
+    return code
+
+
+def _bury(rig: Rig, trace: str, arguments: list[str]) -> int:
+    """Kill a worker in the middle of a job, with strace at the thread that buries it."""
+    started = rig.start("--drain", "-n", "2")
+    rig.wait_for(lambda: [e for e in rig.running() if e["job"].endswith("-long")], name="the long job runs")
+    event = next(e for e in rig.running() if e["job"].endswith("-long"))
+    with traced.attached(rig, started.pid, trace, arguments):
+        rig.kill(event["ppid"])
+        return started.wait(60)
+
+
+def _jobs(prefix: str) -> list[dict]:
     jobs = [{"id": f"{prefix}-n{number}", "type": "noop"} for number in range(20)]
-    jobs += [{"id": f"{prefix}-{number}", "args": {"s": round(unit.random.uniform(0, 0.1), 3)}} for number in range(3)]
-    return [*jobs, {"id": f"{prefix}-last", "args": {"s": 0}, "dependencies": [job["id"] for job in jobs[-4:]]}]
+    jobs += [{"id": f"{prefix}-{number}", "args": {"s": 0.03 * number}} for number in range(3)]
+    jobs += [{"id": f"{prefix}-long", "args": {"s": [0.6, 0.1]}}]
+    return [*jobs, {"id": f"{prefix}-last", "args": {"s": 0}, "dependencies": [job["id"] for job in jobs[-5:]]}]
 
 
-def _submit(rig: Rig, jobs: list[dict], env: dict[str, str]) -> None:
+def _submit(rig: Rig, jobs: list[dict], env: dict[str, str]) -> int:
     """All or nothing is stored; what was acknowledged is all there."""
     done = rig.cli("submit", "-", input=rig.lines(jobs), env=env)
     if done.returncode not in (0, 3, -signal.SIGKILL):
@@ -97,9 +116,4 @@ def _submit(rig: Rig, jobs: list[dict], env: dict[str, str]) -> None:
     if len(stored) != len(jobs) and (stored or done.returncode == 0):
         raise Violation(f"a submit ended with {done.returncode} and {len(stored)} of {len(jobs)} jobs stored (P3)")
     rig.submit(jobs)
-
-
-def _injected(trace: str) -> bool:
-    with open(trace, encoding="utf-8", errors="replace") as file:
-        said = file.read()
-    return "killed by SIGKILL" in said or "(INJECTED)" in said
+    return done.returncode
