@@ -431,8 +431,14 @@ def _call(function: Callable[..., object], args: Mapping[str, Any]) -> object:
         )
     try:
         inspect.signature(function).bind(**args)
-    except ValueError:
-        pass  # one without a signature (written in C): the call itself will tell
+    except ValueError:  # one without a signature (written in C): the call itself tells
+        try:
+            return function(**args)
+        except TypeError as error:
+            raise InvalidGraphError(
+                f"The graph function's args do not fit: {error}. Nothing was stored; it was given "
+                f"{', '.join(map(repr, args)) or 'none'} (--args, or `args=`)."
+            ) from None
     except TypeError as error:
         wanted = f"{getattr(function, '__name__', 'graph')}{inspect.signature(function)}"
         raise InvalidGraphError(

@@ -216,8 +216,9 @@ def _ids(garbage: Garbage, store: Any) -> None:
     elif verb == 4:
         store.jobs(text=job_id, type=job_id, run=job_id)
     else:
-        if store.job_info(job_id) is not None and not job_id.startswith("j"):
-            raise AssertionError(f"there is a job {job_id!r}")
+        info = store.job_info(job_id)
+        if info is not None and info.id != job_id:
+            raise AssertionError(f"asked for {job_id!r}, the answer is {info.id!r}")
         store.attempts(job_id)
 
 

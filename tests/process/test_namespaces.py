@@ -97,7 +97,7 @@ def test_the_jobs_of_a_container_that_was_killed_whole_are_taken_up_by_another(c
 def test_a_worker_of_another_container_is_left_to_its_own_supervisor(crew, contain):
     """It buries its dead at once; the one outside neither kills nor resets, whatever the silence."""
     crew.submit(simple_graph(Job("first_held"), id="r"))
-    there = contain(1)
+    there = contain(1, settings={"spares": 0})
     crew.wait_note("first_held", "first_held", 1)
     crew.start(1, types=("quick",), constants=GRACE, settings={"heartbeat_interval_s": 0.1, "tolerance": 3})
     crew.wait_log("lives in another pid namespace")

@@ -515,3 +515,9 @@ def test_a_blank_file_is_refused_by_name(lines):
     """An empty file is more likely a mistake than a wish."""
     with pytest.raises(EmptyGraphError, match=r"f\.jsonl has no jobs"):
         Graph.from_lines(lines, "f.jsonl")
+
+
+def test_a_graph_function_without_a_signature_whose_args_do_not_fit_is_bad_input():
+    """Some callables written in C have none to look at; what the call says is told in one line all the same."""
+    with pytest.raises(InvalidGraphError, match="args do not fit: .*takes no keyword arguments"):
+        as_graph(ValueError, {"day": "2026-11-24"})
