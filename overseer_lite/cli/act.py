@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -33,13 +32,24 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only list what wo
 @jobs_argument(required=False)
 @click.option("--failed", "all_failed", is_flag=True, help="All failed jobs (of the run).")
 @click.option("--with-dependents", is_flag=True, help="And those after them that failed or were aborted.")
+@click.option("--no-renew", is_flag=True, help="Leave live workers with the code that they run.")
 @run_option
 @dry_run_option
 @json_option
 def retry(
-    job_ids: tuple[str, ...], all_failed: bool, with_dependents: bool, run: str | None, dry_run: bool, as_json: bool
+    job_ids: tuple[str, ...],
+    all_failed: bool,
+    with_dependents: bool,
+    no_renew: bool,
+    run: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Put failed and aborted jobs back to unstarted, their counts anew."""
+    """Put failed and aborted jobs back to unstarted, their counts anew.
+
+    Live workers whose code is older than the file on disk import it afresh first, by SIGHUP to their supervisor, so that
+    the jobs run the mended code.
+    """
     if bool(job_ids) == all_failed:
         raise InvalidInputError("Give the ids of jobs to retry, or --failed. Nothing was changed.")
     store = session().store()
@@ -49,11 +59,26 @@ def retry(
         chosen += _ended_badly(store, store.dependents(chosen))
     chosen = list(dict.fromkeys(chosen))
     if chosen and not dry_run:
+        _renew(store, run, ask=not no_renew)
         store.retry(chosen)
     _report(chosen, "Retried", "would be retried", dry_run=dry_run, as_json=as_json)
-    if chosen and not dry_run:
-        for warning in old_code(store, run):
-            click.echo(f"overseer-lite: {warning}", err=True)
+
+
+def _renew(store: FullStore, run: str | None, *, ask: bool) -> None:
+    """Have live workers run the code as it is now, and say so; without asking them, say only how."""
+    from overseer_lite.cli import renew as room
+
+    if ask:
+        renewed = room.renew(store, run)
+        warnings = renewed.warnings
+        if renewed.workers:
+            files = ", ".join(renewed.files)
+            told = f"{say.plural(renewed.workers, 'worker')} renewed: {files}, or a module beside it, is newer than what they ran."
+            click.echo(f"overseer-lite: {say.escape(told)}", err=True)
+    else:
+        warnings = list(dict.fromkeys(map(room.warning, room.stale(store, run))))
+    for warning in warnings:
+        click.echo(f"overseer-lite: {say.escape(warning)}", err=True)
 
 
 def _failed(store: FullStore, run: str | None) -> list[str]:
@@ -69,30 +94,6 @@ def _retriable(jobs: Iterable[JobInfo]) -> Iterable[JobInfo]:
 def _ended_badly(store: FullStore, job_ids: Iterable[str]) -> list[str]:
     found = (store.job_info(job_id) for job_id in job_ids)
     return [job.id for job in found if job is not None and job.status in sources("retry")]
-
-
-def old_code(store: FullStore, run: str | None = None) -> list[str]:
-    """Return a warning for each supervisor whose live workers run an older app than the file on disk."""
-    from overseer_lite.cli.running import is_dead, supervisor_pid
-
-    found: dict[str, str] = {}
-    for worker in store.workers():
-        elsewhere = worker.run is not None and run is not None and worker.run != run
-        if elsewhere or not _is_newer(worker.app_file, worker.app_mtime) or is_dead(store, worker):
-            continue
-        pid = supervisor_pid(worker)
-        how = f"SIGHUP the supervisor (kill -HUP {pid})" if pid else "restart the workers"
-        found[how] = (
-            f"{worker.app_file} is newer than what live workers run, which may be tried once more: {how} to renew the runners."
-        )
-    return list(found.values())
-
-
-def _is_newer(file: str, mtime: float) -> bool:
-    try:
-        return bool(file and mtime) and os.stat(file).st_mtime > mtime
-    except FileNotFoundError:
-        return False  # moved away: nothing is known of what would run
 
 
 # ---- abort, reset ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -107,3 +111,35 @@ def test_a_worker_that_dies_at_its_start_again_and_again_ends_with_exit_5(crew):
     assert "FailpointError" in line
     assert "Traceback" not in crew.log()
     assert crew.processes() == []
+
+
+def test_a_retry_runs_the_mended_code_though_nobody_told_the_supervisor(crew):
+    """From the command line, at once after the file was written: the old code does not run once more."""
+    crew.write_app(BROKEN)
+    crew.submit({"mended": []})
+    crew.start(2)
+    crew.wait_for("mended", "failed")
+    crew.write_app(MENDED)
+    os.utime(crew.app_file, (time.time() + 10, time.time() + 10))  # not within the clock's grain of the first
+    argv = [sys.executable, "-m", "overseer_lite", "retry", "r/mended", "--db", crew.store.path]
+    subprocess.run(argv, check=True, timeout=60)
+    assert crew.wait_for("mended").result == "new code"
+    assert crew.outcomes("mended") == ["failed", "finished"]
+
+
+def test_a_retry_of_broken_code_is_refused(crew):
+    """The jobs stay failed, and the workers stay as they are."""
+    crew.write_app(BROKEN)
+    crew.submit({"mended": []})
+    crew.start(1)
+    crew.wait_for("mended", "failed")
+    crew.write_app("def broken(:\n")
+    os.utime(crew.app_file, (time.time() + 10, time.time() + 10))
+    script = (
+        "import sys; from overseer_lite.cli import renew; renew._PATIENCE_S = 2.0\n"
+        "from overseer_lite.cli.main import main; main()"
+    )
+    argv = [sys.executable, "-c", script, "retry", "r/mended", "--db", crew.store.path]
+    ended = subprocess.run(argv, check=False, timeout=60, capture_output=True, text=True)
+    assert (ended.returncode, "did not import it within 2 s" in ended.stderr) == (2, True)
+    assert crew.outcomes("mended") == ["failed"]

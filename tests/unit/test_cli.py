@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -678,22 +679,112 @@ def test_a_started_job_is_left_to_its_worker(cli, chain, verb):
     assert statuses(chain)["a"] == "started"
 
 
-def test_retry_warns_when_live_workers_run_older_code(cli, chain, tmp_path):
-    """Mended code runs only after the runners were renewed; the line says how."""
-    app = tmp_path / "pipeline.py"
-    app.write_text("")
-    mtime = app.stat().st_mtime
-    fail(chain, "r/a")
-    me = Identity.mine().to_text()
-    register(chain, "w1", app=str(app), app_file=str(app), app_mtime=mtime, supervisor=me)
-    assert cli("retry r/a").err == ""
-    fail(chain, "r/a")
-    register(chain, "w1", app=str(app), app_file=str(app), app_mtime=mtime - 1, supervisor=me)
+@pytest.fixture
+def hangups():
+    """Return the numbers of the SIGHUPs that this process was sent, as a supervisor is."""
+    got = []
+    before = signal.signal(signal.SIGHUP, lambda number, _frame: got.append(number))
+    yield got
+    signal.signal(signal.SIGHUP, before)
 
-    assert cli("retry r/a").err == (
-        f"overseer-lite: {app} is newer than what live workers run, which may be tried once more: SIGHUP the "
-        f"supervisor (kill -HUP {os.getpid()}) to renew the runners.\n"
+
+@pytest.fixture
+def older(chain, tmp_path):
+    """Register a worker whose code is as old as is said, of an app with a module beside it; this is its supervisor."""
+    for name in ("pipeline.py", "beside.py"):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (1000, 1000))
+
+    def enter(worker="w1", mtime=900.0, **fields):
+        fields = {"supervisor": Identity.mine().to_text(), "runner_pid": 1, **fields}
+        file = str(tmp_path / "pipeline.py")
+        register(chain, worker, app=file, app_file=file, app_mtime=mtime, **fields)
+
+    return enter
+
+
+def test_retry_asks_nobody_while_workers_run_the_code_as_it_is(cli, chain, older, hangups, tmp_path):
+    """Nor one that is confined to another run."""
+    fail(chain, "r/a")
+    older("w1", 1000.0)
+    older("w2", run="s")
+    (tmp_path / "test_pipeline.py").write_text("")  # no code of a worker
+
+    assert cli("retry r/a --run r").err == ""
+    assert hangups == []
+
+
+def test_retry_has_the_code_renewed_before_the_job_can_run(cli, chain, older, hangups, tmp_path, monkeypatch):
+    """The supervisor is asked once; the job is put back when its workers have fresh runners."""
+    fail(chain, "r/a")
+    older("w1")
+    older("w2")
+    seen = []
+
+    def sleep(_seconds):  # the supervisor's part, while the command waits
+        seen.append(statuses(chain)["a"])
+        older("w1", 1000.0, runner_pid=2)
+        older("w2", 1000.0, runner_pid=2)
+
+    monkeypatch.setattr("overseer_lite.cli.renew.time.sleep", sleep)
+
+    ended = cli("retry r/a")
+    assert ended == Ended(
+        0,
+        "Retried 1 job:\n  r/a\n",
+        f"overseer-lite: 2 workers renewed: {tmp_path}/pipeline.py, or a module beside it, is newer "
+        "than what they ran.\n",
     )
+    assert (hangups, seen, statuses(chain)["a"]) == ([signal.SIGHUP], ["failed"], "unstarted")
+
+
+def test_a_mended_module_beside_the_app_counts_as_well(cli, chain, older, hangups, tmp_path, monkeypatch):
+    """Code is not one file."""
+    fail(chain, "r/a")
+    older("w1", 1000.0)
+    os.utime(tmp_path / "beside.py", (2000, 2000))
+    monkeypatch.setattr("overseer_lite.cli.renew.time.sleep", lambda _s: older("w1", 2000.0, runner_pid=2))
+
+    assert (cli("retry r/a").code, hangups) == (0, [signal.SIGHUP])
+
+
+def test_a_worker_in_the_middle_of_a_job_is_not_waited_for_once_another_is_renewed(
+    cli, chain, older, hangups, monkeypatch
+):
+    """It was told in the same go, and takes no other job before."""
+    chain.transact_graph(job_graph({"long": []}, id="s"))
+    fail(chain, "r/a")
+    older("w1")
+    older("w2")
+    chain.reserve_job("w2", "s/long")
+    monkeypatch.setattr("overseer_lite.cli.renew.time.sleep", lambda _s: older("w1", 1000.0, runner_pid=2))
+
+    assert (cli("retry r/a").code, statuses(chain)["a"]) == (0, "unstarted")
+
+
+def test_where_the_code_is_not_renewed_nothing_is_retried(cli, chain, older, hangups, monkeypatch):
+    """Most likely it cannot be imported: exit 2, and how to find out, and how to retry all the same."""
+    fail(chain, "r/a")
+    older()
+    monkeypatch.setattr("overseer_lite.cli.renew._PATIENCE_S", 0.0)
+
+    ended = cli("retry r/a")
+    assert (ended.code, ended.out, statuses(chain)["a"]) == (2, "", "failed")
+    assert "overseer-lite check" in ended.err
+    assert "--no-renew" in ended.err
+
+
+def test_retry_without_renewing_says_how_it_is_done(cli, chain, older, hangups, tmp_path):
+    """For those who know better; and where nobody can be asked it is all there is."""
+    line = "overseer-lite: {} is newer than what live workers run, which they may run once more: {}.\n"
+    fail(chain, "r/a")
+    older()
+    how = f"SIGHUP the supervisor (kill -HUP {os.getpid()})"
+    assert cli("retry r/a --no-renew").err == line.format(tmp_path / "pipeline.py", how)
+    fail(chain, "r/a")
+    older(supervisor=None)
+    assert cli("retry r/a").err == line.format(tmp_path / "pipeline.py", "restart the workers")
+    assert hangups == []
 
 
 # ---- wait, runs ------------------------------------------------------------------------------------------------------
