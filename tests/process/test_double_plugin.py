@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from overseer_lite.liveness import read_stat
 
 pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "overseer_lite/examples/invoices"
 
 JOBS = """
 import os, signal, subprocess, sys
@@ -189,3 +193,18 @@ def test_many_tests_run_at_a_time(run_tests):
 
     assert "1 failed, 6 passed" in done.stdout
     assert "- overseer double: events -" in done.stdout
+
+
+def test_the_example_is_tested_as_its_user_would_test_it(tmp_path):
+    """A copy of the project, nothing else on the path: all its tests pass, and none is skipped."""
+    project = tmp_path / "invoices"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OVERSEER", "PYTEST"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(project), "-p", "no:cacheprovider"],
+        cwd=project, env=env, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout
+    assert " 9 passed" in done.stdout
+    assert "skipped" not in done.stdout
