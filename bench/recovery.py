@@ -42,7 +42,7 @@ def run(options: Options) -> Report:
                 ("ms", "kills", "p50", "p90", "p99", "most"),
                 rows,
                 [
-                    "A spare worker stands by at each kill, as it does from a second after the last one; `no spare`: none is kept."
+                    "`a spare`: a spare worker stands by, as by default from a second after the last death; else none is kept."
                 ],
             )
         ],
