@@ -6,13 +6,13 @@ import errno
 import json
 import os
 import re
-import signal
 import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from overseer_lite.errors import CommandFailedError, InvalidInputError, shown
 from overseer_lite.handler import Handler
+from overseer_lite.liveness.identity import signal_name
 from overseer_lite.liveness.tree import Tree, clear
 
 if TYPE_CHECKING:
@@ -178,17 +178,10 @@ def _run(argv: list[str], text: str, environment: dict[str, str]) -> int:
 
 def _how(code: int, *, in_shell: bool) -> str:
     if code < 0:
-        return f"was ended by signal {-code} ({_signal_name(-code)})"
+        return f"was ended by signal {-code} ({signal_name(-code) or 'unknown'})"
     if in_shell and code in _SHELL_WORDS:
         return f"exited with {code}: {_SHELL_WORDS[code]}"
-    if in_shell and code > _SHELL_SIGNAL and _signal_name(code - _SHELL_SIGNAL) != "unknown":
+    if in_shell and code > _SHELL_SIGNAL and signal_name(code - _SHELL_SIGNAL):
         number = code - _SHELL_SIGNAL
-        return f"exited with {code}: signal {number} ({_signal_name(number)}) ended a command in it"
+        return f"exited with {code}: signal {number} ({signal_name(number)}) ended a command in it"
     return f"exited with {code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

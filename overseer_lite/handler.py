@@ -844,6 +844,11 @@ class Options(NamedTuple):
         return jitter(self.delays[failures]) if self.jitter else self.delays[failures]
 
 
+def limits_of(types: Mapping[str, Handler] | Mapping[str, Options]) -> dict[str, int]:
+    """Return how many jobs of a type may be started at a time, for the types that have a limit."""
+    return {kind: each.limit for kind, each in types.items() if each.limit is not None}
+
+
 def describe(handlers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what a worker must know of an app's handlers, as plain JSON values; `options_from` reads it.
 

@@ -29,6 +29,7 @@ from overseer_lite.liveness.tree import children, flock_holder
 from overseer_lite.monitor import Monitor, clear_worker
 from overseer_lite.runner import Inspection
 from overseer_lite.store import open_store
+from overseer_lite.worker.loop import STOPPED_GRACE_S
 from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD, SENTRY_VARIABLE
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
 SPARE_AFTER_S: Final = 1.0  # all workers being well for so long, so that no start and no recovery has to share its CPU
 SPARE_BACKOFF_S: Final = 60.0
-STOPPED_START_S: Final = 2.0  # as for a runner that stands still
 
 
 class Plan(NamedTuple):
@@ -90,7 +90,6 @@ class _Member:
         "_said",
         "begun_job",
         "child",
-        "exit",
         "id",
         "life",
         "not_its",
@@ -111,7 +110,6 @@ class _Member:
         self.begun_job = False
         self.words = b""
         self._said = b""
-        self.exit: Exit | None = None
         self.stopped_at: float | None = None
         self.not_its: set[Identity] = set()  # orphans that came to us while it lived, and so are another's
 
@@ -490,7 +488,6 @@ class Supervisor:
             del self.members[member.child.pid]
             self._burying[member.child.pid] = member
         member.close()
-        member.exit = exit_
         words = member.words.decode("utf-8", "replace").strip()
         place = member.place
         if exit_.code == EXIT_DRAINED:
@@ -582,7 +579,7 @@ class Supervisor:
                 member.stopped_at = None
             elif member.stopped_at is None:
                 member.stopped_at = now
-            elif now - member.stopped_at > STOPPED_START_S:
+            elif now - member.stopped_at > STOPPED_GRACE_S:
                 log.warning("Worker %s stands still (state T) before it has entered; it is killed", member.id)
                 member.child.signal(signal.SIGKILL)
 
@@ -785,7 +782,13 @@ def _how(exit_: Exit) -> str:
     return f"signal {exit_.signal}" if exit_.signal is not None else f"exit code {exit_.code}"
 
 
-def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: float = 0.1) -> int:
+def supervise(
+    plan: Plan,
+    on_tick: Callable[[], None] | None = None,
+    tick_s: float = 0.1,
+    *,
+    kind: type[Supervisor] = Supervisor,
+) -> int:
     """Start the plan's workers and keep them until they are done or stopped; return the exit code.
 
     Runs in the main thread. 0: drained, or stopped in order, every current job having ended within the grace; 4: timed
@@ -793,6 +796,7 @@ def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: flo
 
     Args:
         on_tick: Called about every `tick_s` in between, for whoever shows something.
+        kind: Which supervisor.
 
     Raises:
         WorkersLostError: Workers die before their first job, again and again.
@@ -800,17 +804,21 @@ def supervise(plan: Plan, on_tick: Callable[[], None] | None = None, tick_s: flo
         InvalidInputError: The app cannot be used.
     """
     failpoints.load("supervisor")
-    return Supervisor(plan).run(on_tick, tick_s)
+    return kind(plan).run(on_tick, tick_s)
 
 
-def main(arguments: list[str]) -> None:
-    """Start as the process that `overseer_lite.run` spawned; the one argument is JSON: a plan, and settings."""
+def main(arguments: list[str], kind: type[Supervisor] = Supervisor) -> None:
+    """Start as the process that `overseer_lite.run` spawned; the one argument is JSON: a plan, and settings.
+
+    Args:
+        kind: Which supervisor.
+    """
     from overseer_lite.log import configure
 
     plan, overrides = json.loads(arguments[0])
     configure("WARNING", "supervisor")
     try:
-        code = supervise(Plan(**plan, settings=load(overrides)))
+        code = supervise(Plan(**plan, settings=load(overrides)), kind=kind)
     except OverseerError as error:
         sys.stderr.write(f"{error}\n")
         code = error.exit_code

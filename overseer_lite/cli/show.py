@@ -184,22 +184,14 @@ def attempt_json(record: AttemptRecord) -> dict[str, Any]:
 
 def how_ended(record: AttemptRecord) -> str:
     """Return how an attempt ended, with the signal or exit code of its runner if that says something."""
+    from overseer_lite.liveness.identity import signal_name
+
     words = record.outcome.value
     if record.signal:
         words += f" (signal {record.signal} {signal_name(record.signal)})".replace(" )", ")")
     elif record.exit_code:
         words += f" (exit {record.exit_code})"
     return words
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, '' if it has none."""
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], color: str = "auto") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
@@ -10,6 +9,7 @@ import click
 from overseer_lite.cli import show as say
 from overseer_lite.cli.session import hint
 from overseer_lite.job import Status
+from overseer_lite.liveness.identity import signal_name
 from overseer_lite.report.profile import PROFILED_UP_TO, Profile, profile
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def ending(code: int) -> str:
     """Return how a run of that exit code ended."""
     words = {0: "finished", 1: "ended with failures", 4: "timed out", 5: "workers lost"}
     if code > 128:
-        return f"stopped by {signal.Signals(code - 128).name}"
+        return f"stopped by {signal_name(code - 128)}"
     return words.get(code, "could not go on")
 
 

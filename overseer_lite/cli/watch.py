@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from overseer_lite.cli import show as say
 from overseer_lite.cli.estimate import Estimate
 from overseer_lite.job import Outcome, Status
+from overseer_lite.liveness.identity import signal_name
 from overseer_lite.store import Counts
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Watch:
             words = [f"attempt {each.number}"] if each.number > 1 or each.outcome is not Outcome.FINISHED else []
             if each.ran_s is not None:
                 words.append(say.duration(each.ran_s))
-            if each.signal and say.signal_name(each.signal) not in say.failure_line(each.failure):
+            if each.signal and signal_name(each.signal) not in say.failure_line(each.failure):
                 words.append(say.how_ended(each).removeprefix(word).strip(" ()"))
             if each.outcome is not Outcome.FINISHED:
                 message = say.failure_line(each.failure)

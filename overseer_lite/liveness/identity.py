@@ -20,6 +20,14 @@ PF_EXITING: Final = 0x4
 PF_KTHREAD: Final = 0x200000
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal, '' if it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
+
+
 def _pidfd_works() -> bool:
     """Try it: the functions may be there while the kernel is too old, or a sandbox refuses the call."""
     if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):

@@ -34,6 +34,15 @@ FIRST_TRY_S: Final = 0.25  # of a tree's clearing, while the next burial waits
 CLEAR_TIMEOUT_S: Final = 10.0  # of each later try; then it is said who is left
 
 
+def snapshot_of(path: str) -> Snapshot | None:
+    """Return what a worker's file says; None if there is none, or it is not to be believed, which is said."""
+    try:
+        return WorkerFile.read(path)
+    except WorkerFileError as error:
+        log.warning("%s", error)
+        return None
+
+
 class Recovered(NamedTuple):
     """What a recovery did.
 
@@ -129,7 +138,7 @@ class Burials:
         begun = time.monotonic()
         if (long := self._long.get(worker)) is None:
             failpoints.hit("recover.noticed")
-            snapshot = self._snapshot(worker)
+            snapshot = snapshot_of(self.path(worker))
             dead = _Dead(worker, self.path(worker), self._leaders(identity, snapshot))
             missing = not os.path.lexists(dead.path)
             cleared, lock = self._clear(dead, FIRST_TRY_S)
@@ -181,13 +190,6 @@ class Burials:
 
     # ---- the tree
 
-    def _snapshot(self, worker: str) -> Snapshot | None:
-        try:
-            return WorkerFile.read(self.path(worker))
-        except WorkerFileError as error:
-            log.warning("%s", error)
-            return None
-
     def _leaders(self, identity: Identity, snapshot: Snapshot | None) -> frozenset[Identity]:
         """Return worker and runner, if their pids are of this boot and namespace: else they are numbers of strangers."""
         if identity.boot_id != self._store.clock.read().boot_id or self._is_abroad(identity):
@@ -219,7 +221,7 @@ class Burials:
         Not those of another boot, whose last stores into a mapped page may have been lost with the power, nor those of
         a copy, which stood still when it was made.
         """
-        snapshot = self._snapshot(worker)
+        snapshot = snapshot_of(self.path(worker))
         if snapshot is None or snapshot.copied or snapshot.identity != identity:
             return None
         return snapshot if identity.boot_id == self._store.clock.read().boot_id else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.liveness.identity import Identity, Life, look, read_stat, send_signal
 from overseer_lite.liveness.workerfile import Snapshot, WorkerFile, WorkerFileError, take
-from overseer_lite.monitor.burial import Burials
+from overseer_lite.monitor.burial import Burials, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -120,7 +120,7 @@ class Monitor:
             self._free_since.pop(worker, None)
             self._report_once(worker, "Worker %s lives in another pid namespace; its own supervisor watches it")
             return None
-        if not self._is_ours(worker, identity, self._snapshot(worker)):
+        if not self._is_ours(worker, identity, snapshot_of(self.path(worker))):
             return None
         now = time.monotonic()
         if now - self._free_since.setdefault(worker, now) < ABROAD_GRACE_S:
@@ -142,7 +142,7 @@ class Monitor:
 
         A burial begins with killing whatever carries the worker's name, and that one may be well.
         """
-        snapshot = self._snapshot(worker)
+        snapshot = snapshot_of(self.path(worker))
         if (
             snapshot is None
             or snapshot.copied
@@ -184,7 +184,7 @@ class Monitor:
 
     def _lost_its_lock(self, worker: str, identity: Identity) -> Recovered | None:
         """Rule 3: the process lives and its lock is free. Only if the file is this store's own is it ours to kill."""
-        if not self._is_ours(worker, identity, self._snapshot(worker)):
+        if not self._is_ours(worker, identity, snapshot_of(self.path(worker))):
             return None
         log.warning("Worker %s lives without its lock; it is killed", worker)
         send_signal(identity, _SIGKILL, self._store.clock.read().boot_id)
@@ -206,7 +206,7 @@ class Monitor:
 
     def _watch_silence(self, record: WorkerRecord, identity: Identity, life: Life) -> None:
         """Rules 5 and 6: a lock that is held is never reset; a silent worker is made sure of."""
-        snapshot = self._snapshot(record.id)
+        snapshot = snapshot_of(self.path(record.id))
         silent_s = record.silent_s
         if snapshot is not None:
             silent_s = min(silent_s, (self._store.clock.read().monotonic_us - snapshot.beat_us) / 1e6)
@@ -237,13 +237,6 @@ class Monitor:
         if ticks > suspicion.cpu_ticks:
             self._suspected[record.id] = _Suspicion(now, ticks)
         return now - self._suspected[record.id].since < max(self._silent_for_s, STOPPED_GRACE_S)
-
-    def _snapshot(self, worker: str) -> Snapshot | None:
-        try:
-            return WorkerFile.read(self.path(worker))
-        except WorkerFileError as error:
-            log.warning("%s", error)
-            return None
 
     def _report_once(self, worker: str, message: str) -> None:
         if (worker, message) not in self._reported:

@@ -6,17 +6,12 @@ worker's tree is cleared, which its own machine would see to.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from overseer_lite import failpoints
-from overseer_lite.config import load
-from overseer_lite.errors import OverseerError
-from overseer_lite.log import configure
+from overseer_lite import supervisor
 from overseer_lite.monitor import Monitor, Recovered, reset_silent
-from overseer_lite.supervisor import Plan, Supervisor
+from overseer_lite.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -70,12 +65,4 @@ class LeaseSupervisor(Supervisor):
 
 def main(arguments: list[str]) -> None:
     """Start as the process that a pool spawned; the one argument is JSON: a plan, and settings."""
-    plan, overrides = json.loads(arguments[0])
-    configure("WARNING", "supervisor")
-    failpoints.load("supervisor")
-    try:
-        code = LeaseSupervisor(Plan(**plan, settings=load(overrides))).run()
-    except OverseerError as error:
-        sys.stderr.write(f"{error}\n")
-        code = error.exit_code
-    sys.exit(code)
+    supervisor.main(arguments, LeaseSupervisor)

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 from overseer_lite.errors import StoreUnavailableError, SupersededError
-from overseer_lite.handler import Ending, RunningJob, as_handlers, execute
+from overseer_lite.handler import Ending, RunningJob, as_handlers, execute, limits_of
 from overseer_lite.heartbeat import Heartbeat
 from overseer_lite.job import Evidence, Failure, Outcome, Settlement
 from overseer_lite.liveness.identity import Identity
@@ -125,7 +125,7 @@ class InlineWorker:
                 app=INLINE,
                 types=tuple(self._handlers),
                 run=self._run,
-                limits={kind: each.limit for kind, each in self._handlers.items() if each.limit is not None},
+                limits=limits_of(self._handlers),
             )
         )
 
@@ -207,7 +207,7 @@ class InlineWorker:
             stop.wait(IDLE_S)
 
     def _exchange(self, want: int) -> Exchange:
-        limits = {kind: handler.limit for kind, handler in self._handlers.items() if handler.limit is not None}
+        limits = limits_of(self._handlers)
         settlements: list[Settlement] = []
         try:
             self._reconcile()

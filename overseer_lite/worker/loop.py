@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite import failpoints
 from overseer_lite.errors import StoreBusyError, StoreUnavailableError
+from overseer_lite.handler import limits_of
 from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement
+from overseer_lite.liveness.identity import signal_name
 from overseer_lite.liveness.workerfile import BEGUN, ENDED, SLOTS
 from overseer_lite.worker.pace import GATHER_S, LONG_S, Pace
 
@@ -572,7 +574,7 @@ class Worker:
                 self._renew_runner()
             return
         settled = len(self._settlements)
-        limits = {kind: o.limit for kind, o in self.runner.options.items() if o.limit is not None}
+        limits = limits_of(self.runner.options)
         try:
             self._reconcile()
             result = self._store.exchange(
@@ -708,12 +710,7 @@ class TreeLeftError(Exception):
 
 def _how(exit_: Exit) -> str:
     if exit_.signal is not None:
-        import signal
-
-        try:
-            return f"was killed by {signal.Signals(exit_.signal).name}"
-        except ValueError:
-            return f"was killed by signal {exit_.signal}"
+        return f"was killed by {signal_name(exit_.signal) or f'signal {exit_.signal}'}"
     return f"exited with code {exit_.code}"
 
 

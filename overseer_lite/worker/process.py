@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from overseer_lite import failpoints
 from overseer_lite.errors import OverseerError, StoreUnavailableError
+from overseer_lite.handler import limits_of
 from overseer_lite.heartbeat import Heartbeat
 from overseer_lite.liveness.identity import Identity
 from overseer_lite.liveness.spawn import become_subreaper, reap_strays
@@ -141,7 +142,6 @@ class WorkerProcess:
         hello = runner.hello
         assert hello is not None
         types = tuple(kind for kind in hello.types if config["types"] is None or kind in config["types"])
-        limits = {kind: runner.options[kind].limit for kind in types}
         record = WorkerRecord(
             id=config["id"],
             pid=os.getpid(),
@@ -153,7 +153,7 @@ class WorkerProcess:
             app_mtime=hello.app_mtime,
             types=types,
             run=config["run"],
-            limits={kind: limit for kind, limit in limits.items() if limit is not None},
+            limits=limits_of({kind: runner.options[kind] for kind in types}),
         )
         bell = self.store.register(record)
         _report(b"r")
