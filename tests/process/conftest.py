@@ -6,6 +6,7 @@ for files (`await_file`), so that a test decides what happens when, and nothing 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -282,6 +283,22 @@ def cpu_s(pids):
 def identity(pid):
     """Return who a process is."""
     return Identity.of(pid)
+
+
+@pytest.fixture
+def module_of(tmp_path, monkeypatch):
+    """Write and import a module of handlers, in a directory that is on this process's path; gone after the test."""
+    made = []
+
+    def make(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        made.append(name)
+        return importlib.import_module(name)
+
+    yield make
+    for name in made:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from typing import NamedTuple
 
 import pytest
+
+from tests.conftest import Ended
 
 pytestmark = pytest.mark.slow
 
@@ -43,14 +44,6 @@ def third(job):
 
 graph = {"first": [], "second": ["first"], "third": ["second"]}
 """
-
-
-class Ended(NamedTuple):
-    """What a process left."""
-
-    code: int
-    out: str
-    err: str
 
 
 def end(process):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import pytest
 
 import overseer_lite as overseer
@@ -36,12 +33,9 @@ graph = {"note": []}
 
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
+def jobs(module_of):
     """A module of handlers in a directory that is on this process's path."""
-    (tmp_path / "fault_jobs.py").write_text(JOBS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("fault_jobs")
-    del sys.modules["fault_jobs"]
+    return module_of("fault_jobs", JOBS)
 
 
 def ran(tmp_path):

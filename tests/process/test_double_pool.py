@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 
 import pytest
 
@@ -49,12 +47,9 @@ graph = {"load": [], "merge": ["load"]}
 
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
+def jobs(module_of):
     """A module of handlers in a directory that is on this process's path."""
-    (tmp_path / "double_jobs.py").write_text(JOBS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("double_jobs")
-    del sys.modules["double_jobs"]
+    return module_of("double_jobs", JOBS)
 
 
 @pytest.mark.parametrize("verb", ["kill", "kill_runner"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import pytest
 
 import overseer_lite as overseer
@@ -24,12 +21,9 @@ def part(job):
 
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
+def jobs(module_of):
     """A module of handlers in a directory that is on this process's path."""
-    (tmp_path / "profile_jobs.py").write_text(JOBS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("profile_jobs")
-    del sys.modules["profile_jobs"]
+    return module_of("profile_jobs", JOBS)
 
 
 def test_the_figures_are_those_of_what_it_stands_for():

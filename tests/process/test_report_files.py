@@ -9,9 +9,10 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from contextlib import suppress
-from typing import NamedTuple
 
 import pytest
+
+from tests.conftest import Ended
 
 pytestmark = pytest.mark.slow
 
@@ -35,14 +36,6 @@ def second(job):
 graph = {"first": [], "second": ["first"]}
 """
 BOTH = ("--junit", "out/junit.xml", "--summary", "out/summary.md")
-
-
-class Ended(NamedTuple):
-    """What a process left."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Place:

@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
 from overseer_lite import errors
 from overseer_lite.cli import show as say
-from overseer_lite.cli.main import COMMANDS, program
+from overseer_lite.cli.main import COMMANDS
 from overseer_lite.cli.watch import Event, Watch
 from overseer_lite.graph import Graph, job_graph
 from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement
 from overseer_lite.liveness import Identity, WorkerFile
 from overseer_lite.store import WorkerRecord, open_store
+from tests.conftest import Ended
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 NAMES = [name for section in COMMANDS.values() for name in section]
 LOOKING = ["status", "jobs", "show x", "logs x", "why x", "workers", "runs", "wait"]
 ACTING = ["retry x", "abort x", "reset x"]
-
-
-class Ended(NamedTuple):
-    """What a call of the command line left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        """The JSON on stdout; anything else there is an error."""
-        return json.loads(self.out)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    """Work in a directory of its own, below no pyproject.toml, with none of our variables set."""
-    for name in [name for name in os.environ if name.startswith("OVERSEER_LITE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def cli():
-    """Call the command line."""
-
-    def call(line, *, stdin=None):
-        words = line.split() if isinstance(line, str) else line
-        result = CliRunner().invoke(program, words, input=stdin)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return Ended(result.exit_code, result.stdout, result.stderr)
-
-    return call
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -21,42 +20,12 @@ from overseer_lite.graph import Graph, job_graph
 from overseer_lite.job import Attempt, Evidence, Failure, Job, Outcome, Settlement, stored
 from overseer_lite.store import open_store
 from overseer_lite.testing import ManualClock, MemoryStore
+from tests.conftest import Ended
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 DAY_S = 86_400.0
 BOOM = Failure("exception", "boom", "ValueError", "Traceback:\nValueError: boom")
-
-
-class Ended(NamedTuple):
-    """What a call of the command line left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        """The JSON on stdout; anything else there is an error."""
-        return json.loads(self.out)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    """Work in a directory of its own, below no pyproject.toml, with none of our variables set."""
-    for name in [name for name in os.environ if name.startswith("OVERSEER_LITE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def cli():
-    """Call the command line."""
-
-    def call(line):
-        result = CliRunner().invoke(program, line.split())
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return Ended(result.exit_code, result.stdout, result.stderr)
-
-    return call
 
 
 @pytest.fixture

@@ -15,11 +15,8 @@ from overseer_lite.store import open_store
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def store(elsewhere, tmp_path):
     """Return a store at the default place, which has the runs nightly and other."""
-    for name in [name for name in os.environ if name.startswith("OVERSEER_LITE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
     made = open_store(str(tmp_path / ".overseer/jobs.db"))
     made.install()
     for run in ("nightly", "other"):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
-from overseer_lite.cli.main import program
 from overseer_lite.graph import job_graph
 from overseer_lite.job import Failure
 from overseer_lite.liveness import Identity, WorkerFile
@@ -21,6 +17,8 @@ from overseer_lite.liveness.identity import read_stat
 from overseer_lite.sqlite import connection, engine, examine, files
 from overseer_lite.store import WorkerRecord, open_store
 from tests.conftest import wait_until
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 OUTSIDE = """
 import sys
@@ -43,39 +41,6 @@ sys.stdin.read()
 def outside(path, *statements):
     """Run statements in another process: whoever opened the file here and closed it would take away this one's locks."""
     subprocess.run([sys.executable, "-c", OUTSIDE, path, *statements], check=True, timeout=20)
-
-
-class Ended(NamedTuple):
-    """What a call of the command line left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        """The JSON on stdout; anything else there is an error."""
-        return json.loads(self.out)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    """Work in a directory of its own, below no pyproject.toml, with none of our variables set."""
-    for name in [name for name in os.environ if name.startswith("OVERSEER_LITE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def cli():
-    """Call the command line."""
-
-    def call(line):
-        result = CliRunner().invoke(program, line.split())
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return Ended(result.exit_code, result.stdout, result.stderr)
-
-    return call
 
 
 @pytest.fixture

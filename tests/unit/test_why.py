@@ -18,11 +18,8 @@ from overseer_lite.testing import SharedClock
 
 
 @pytest.fixture
-def clock(tmp_path, monkeypatch):
+def clock(elsewhere, tmp_path, monkeypatch):
     """Let the store of this process and the command line go by one clock, which moves only when the test says so."""
-    for name in [name for name in os.environ if name.startswith("OVERSEER_LITE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
     path = str(tmp_path / "clock")
     monkeypatch.setenv("OVERSEER_LITE_CLOCK", path)
     made = SharedClock.create(path)
