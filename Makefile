@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 
-.PHONY: check format lint test fast docs views chaos bench
+.PHONY: check format lint test fast docs views mutation chaos bench
 
 check: lint test
 
@@ -34,6 +34,10 @@ views:
 # The release run: seeded and resumable; hours. The small one is part of .ci/run.
 chaos:
 	$(PYTHON) -m tests.chaos --release
+
+# Breaks the store in one place after another, each on a copy: the contract suite must find every one. Ten minutes.
+mutation:
+	$(PYTHON) -m tests.mutation
 
 bench:
 	$(PYTHON) -m bench

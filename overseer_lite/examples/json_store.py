@@ -9,8 +9,6 @@ from overseer_lite import errors, failpoints
 from overseer_lite.job import Attempt, Failure, JobInfo, Status, encode, merge_args
 from overseer_lite.store import Submitted, superseded
 
-NEVER = -(1 << 62)
-
 
 class JsonStore:
     capabilities = frozenset({"shared", "failpoints"})
@@ -38,7 +36,7 @@ class JsonStore:
 
     def carry_over(self, rows):
         for row in rows.values():
-            row["beat"] = NEVER
+            row["beat"] = -(1 << 62)  # who beat in another boot is silent for ever
             if row["due"]:
                 row["due"] = self.now.boottime_us + max(0, min(row["delay"], row["due_wall"] - self.now.wall_us))
 
@@ -69,8 +67,7 @@ class JsonStore:
         seen |= {"ready": self.ready(rows, row), "stuck": stuck(rows, row), "waiting_for": waiting_for(rows, row)}
         return JobInfo(**seen, interruptions=0, request=None)
 
-    def install(self):
-        pass
+    def install(self): ...
 
     def transact_graph(self, graph):
         resolved = graph.validate()
@@ -91,7 +88,7 @@ class JsonStore:
         args = json.loads(merge_args(graph.args_json, job.args_json))
         row = {"run": graph.id, "name": job.name, "type": job.type, "priority": job.priority, "status": "unstarted"}
         row |= dict.fromkeys(["attempt", "failures", "crashes"], 0) | dict.fromkeys(["worker", "failure", "result"])
-        return row | {"args": args, "dependencies": graph.dependency_ids(job), "beat": NEVER, **self.due(job.delay_s)}
+        return row | {"args": args, "dependencies": graph.dependency_ids(job), "beat": None, **self.due(job.delay_s)}
 
     def job_info(self, job_id):
         with self.jobs() as rows:

@@ -52,7 +52,9 @@ class Brief:
             for (number, words), cases in broken.items()
         ]
         said += [f"{number}  not shown: {words}" for number, words in sorted(self._skipped.items())]
-        closing = f"{len(broken)} clauses broken, {len(self._cases) - len(broken)} kept."
+        closing = (
+            f"{len(broken)} clause{'' if len(broken) == 1 else 's'} broken, {len(self._cases) - len(broken)} kept."
+        )
         if self._undeclared:
             closing += f" Not asked for what the store does not declare: {', '.join(sorted(self._undeclared))}."
         return [*self._trouble, *said, closing]
