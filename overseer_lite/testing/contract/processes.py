@@ -19,7 +19,7 @@ from overseer_lite.testing.contract.judge import Journal, judge
 from overseer_lite.testing.elsewhere import JOBS, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from overseer_lite.store import FullStore
@@ -31,25 +31,32 @@ _LOOK_S: Final = 0.002
 
 
 class Shared(NamedTuple):
-    """A store that other processes open as well, by one clock, which stands still."""
+    """A store that other processes open as well, by one clock, which stands still.
+
+    Attributes:
+        spawned: All processes that were started on it, or on another that was made from it.
+    """
 
     store: FullStore
     clock: SharedClock
     directory: Path
     factory: str
+    spawned: list[subprocess.Popen[bytes]]
 
     def spawn(self, verb: str, **more: object) -> subprocess.Popen[bytes]:
         """Start a process that opens the store for itself and does that."""
         address = str(getattr(self.store, "path", ""))
         plan = Plan(str(self.directory), address, self.factory, self.clock.path, verb)._replace(**more)  # type: ignore[arg-type]
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             python_argv("overseer_lite.testing.elsewhere", plan),
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        self.spawned.append(process)
+        return process
 
 
 def end(process: subprocess.Popen[bytes]) -> int:
@@ -100,12 +107,16 @@ class _Hammer:
         return [Journal.read(self._journals / worker) for worker in self.processes]
 
 
-def put_back(store: FullStore, worker: str) -> None:
-    """Do what a monitor does after a worker's proved death, by what the store has for it."""
+def put_back(store: FullStore, worker: str, workers: Iterable[str]) -> None:
+    """Do what a monitor does after a worker's proved death, by what the store has for it.
+
+    Args:
+        workers: All that have been at work: it may have held a job that any of them submitted.
+    """
     if "workers" in store.capabilities:
         store.recover(worker, {})
         return
-    own = [f"own-{worker}-{run}/{worker}-{run}-{n}" for run in range(1, 4) for n in range(3)]
+    own = [f"own-{one}-{run}/{one}-{run}-{n}" for one in workers for run in range(1, 4) for n in range(3)]
     for job_id in [*(f"r/j{n}" for n in range(JOBS)), *own]:
         info = store.job_info(job_id)
         if info is not None and info.worker == worker:
@@ -117,8 +128,9 @@ class ProcessClauses(Clauses):
 
     @pytest.fixture
     def share(self, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Shared]]:
-        """Make stores under test that several processes open, each in a folder of that name."""
+        """Make stores under test that several processes open, each in a folder of that name; leave no process behind."""
         stores: list[FullStore] = []
+        spawned: list[subprocess.Popen[bytes]] = []
 
         def make(name: str) -> Shared:
             directory = tmp_path / name
@@ -128,9 +140,13 @@ class ProcessClauses(Clauses):
             check_needs(store, request)
             store.install()
             stores.append(store)
-            return Shared(store, clock, directory, self.factory)
+            return Shared(store, clock, directory, self.factory, spawned)
 
         yield make
+        for process in spawned:
+            if process.poll() is None:  # the clause failed, and the others did not wait for that
+                process.kill()
+            process.communicate()
         for store in stores:
             if hasattr(store, "close"):
                 store.close()
@@ -189,7 +205,7 @@ class ProcessClauses(Clauses):
                 hammer.processes[victim].kill()
                 if end(hammer.processes[victim]) == -signal.SIGKILL:
                     killed.append(victim)
-            put_back(shared.store, victim)
+            put_back(shared.store, victim, hammer.processes)
             hammer.start(PROCESSES + n)
         journals = hammer.end_all()
         assert killed, "no process was at work long enough to be killed"
