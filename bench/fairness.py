@@ -63,7 +63,7 @@ def once(options: Options, kind: str, count: int, args: dict[str, int] | None) -
                 graph.add(kind, f"j{n}", args=args)
             store.transact_graph(graph)
             probe = {"BENCH_PROBE": "gate", "BENCH_OUT": out, "PYTHONPATH": BOOTSTRAP}
-            measure.child(workers.drain, env=probe, path=path, run=graph.id, workers=4, durability="full")
+            measure.child(workers.drain, env=probe, path=path, run=graph.id, workers=4, durability="full", spares=0)
         found = workers.history(path)
         begun, ended = max(each[2] for each in found["shares"]), min(each[3] for each in found["shares"])
         counts = workers.counts_between(path, begun, ended)

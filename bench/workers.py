@@ -44,7 +44,13 @@ def jobs_of(kind: str, count: int, args: bool = False, id: str | None = None) ->
 
 
 def drain(
-    path: str, run: str | None, workers: int, durability: str, log_level: str = "WARNING", log_file: str | None = None
+    path: str,
+    run: str | None,
+    workers: int,
+    durability: str,
+    log_level: str = "WARNING",
+    log_file: str | None = None,
+    spares: int = 1,
 ) -> dict[str, float]:
     """Have workers do all there is to do; return the seconds, the CPU's seconds and the log's maximum.
 
@@ -53,7 +59,7 @@ def drain(
     from overseer_lite.supervisor import Plan, supervise
 
     wal = WalMaximum(path)
-    settings = load({"durability": durability})
+    settings = load({"durability": durability, "spares": spares})
     plan = Plan(path, APP, workers, run=run, drain=True, log_level=log_level, log_file=log_file, settings=settings)
     begun = time.perf_counter()
     code = supervise(plan, wal.look, 0.02)

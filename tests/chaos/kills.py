@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections import Counter
 
+from overseer_lite.liveness import read_stat
 from tests.chaos.judge import Evidence, judge
 from tests.chaos.rig import Rig
 from tests.chaos.scenario import Figures, Unit, Violation, scenario, times
@@ -191,6 +193,12 @@ def everything(unit: Unit) -> Figures:
     return figures
 
 
+def _orphans(rig: Rig, beside: subprocess.Popen[bytes] | None) -> list[int]:
+    """Return the workers, spares among them, that are not those of the supervisor beside."""
+    stats = [read_stat(pid) for pid in rig.pids("worker")]
+    return [stat.pid for stat in stats if stat is not None and (beside is None or stat.ppid != beside.pid)]
+
+
 @scenario("supervisor", small=2, release=100)
 def supervisor(unit: Unit) -> Figures:
     """The supervisor killed, five times a unit: its workers end their jobs and leave, another goes on."""
@@ -209,7 +217,7 @@ def supervisor(unit: Unit) -> Figures:
             rig.kill(first.pid)
             first.wait()
             if unit.random.random() < 0.5:
-                rig.wait_for(lambda: len(rig.pids("worker")) <= unit.index % 2, name="the orphaned workers left")
+                rig.wait_for(lambda: not _orphans(rig, beside), name="the orphaned workers left")
         if beside is not None:
             rig.wait_for(lambda: _all_ended(rig), 30, name="the second supervisor does all")
             rig.stop(beside)
