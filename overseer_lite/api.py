@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from overseer_lite.config import Config, load
+from overseer_lite.config import Config, cpus, load
 from overseer_lite.errors import InvalidInputError, MissingHandlerError, StoreError, WorkersLostError
 from overseer_lite.job import JobInfo, Status
 from overseer_lite.liveness.spawn import python_argv
@@ -118,11 +117,6 @@ def run(
         store.retry(wanted)
     code = _supervise_elsewhere(config, overrides, app, n or cpus(), graph.id, timeout)
     return Outcome(store, graph.id, code if code in {4, 130, 143} else 0)
-
-
-def cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _supervise_elsewhere(

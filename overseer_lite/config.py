@@ -18,6 +18,11 @@ _TABLE: Final = "overseer_lite"
 _DEFAULT: Final = "default"
 
 
+def cpus() -> int:
+    """Return how many CPUs this process may use: how many workers there are unless told."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Setting(NamedTuple):
     """One row of the table.
 

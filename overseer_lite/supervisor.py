@@ -17,11 +17,12 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from overseer_lite import failpoints
-from overseer_lite.config import Config, load
+from overseer_lite.config import Config, cpus, load
 from overseer_lite.errors import InvalidInputError, OverseerError, StoreError, StoreUnavailableError, WorkersLostError
 from overseer_lite.liveness.identity import Identity, read_stat, send_signal
 from overseer_lite.liveness.spawn import Child, Exit, become_subreaper, python_argv, reap_strays, spawn, supports
@@ -49,6 +50,7 @@ STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
 SPARE_AFTER_S: Final = 1.0  # all workers being well for so long, so that no start and no recovery has to share its CPU
 SPARE_BACKOFF_S: Final = 60.0
+START_TURN_S: Final = 0.25  # how long those that start now can hold up the next
 
 
 class Plan(NamedTuple):
@@ -247,6 +249,8 @@ class Supervisor:
         self._burying: dict[int, _Member] = {}
         self._lock = threading.Lock()
         self._deaths: dict[int, int] = {}  # by place
+        self._to_start = deque(range(plan.workers))  # places that never had a worker yet
+        self._start_at = 0.0
         self._respawn_at: dict[int, float] = {}
         self._spare_at: float | None = None
         self._spare_deaths = 0  # in a row
@@ -354,10 +358,9 @@ class Supervisor:
         restore = self._take_signals()
         begun = time.monotonic()
         try:
-            for place in range(self.plan.workers):
-                self._spawn(place)
+            self._start()
             self._watch.start()
-            while (self.members or self._burying or self._respawn_at) and not self._gives_up():
+            while (self.members or self._burying or self._to_start or self._respawn_at) and not self._gives_up():
                 self._turn(on_tick, tick_s, begun)
             self._watch.end(0.0 if self._gave_up else BURIAL_S)
             self._raise_trouble()
@@ -403,6 +406,7 @@ class Supervisor:
                 self._died(member, exit_)
         self._obey(begun)
         self._finish_renewal()
+        self._start()
         self._respawn()
         self._keep_spares()
         self._watch_starts()
@@ -422,6 +426,8 @@ class Supervisor:
         if not supports()["pidfd"]:
             patience = min(patience, 0.05)
         now = time.monotonic()
+        if self._to_start:
+            patience = min(patience, self._start_at - now)
         if self._respawn_at:
             patience = min(patience, min(self._respawn_at.values()) - now)
         if self._spare_at is not None:
@@ -529,6 +535,21 @@ class Supervisor:
             self._fail(WorkersLostError(deaths, why))
             return
         self._respawn_at[place] = time.monotonic() + min(BACKOFF_S[0] * 2 ** (deaths - 1), BACKOFF_S[1])
+
+    def _start(self) -> None:
+        """Start workers, as many at a time as there are CPUs: side by side each would have its first job later.
+
+        Not for ever: what an app waits for when it is imported must not hold up the workers of other CPUs.
+        """
+        if self._stage:
+            self._to_start.clear()
+        now = time.monotonic()
+        while self._to_start and (now >= self._start_at or self._starting() < cpus()):
+            self._start_at = now + START_TURN_S
+            self._spawn(self._to_start.popleft())
+
+    def _starting(self) -> int:
+        return sum(not member.ready for member in self.members.values())
 
     def _respawn(self) -> None:
         if self._stage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -15,14 +14,9 @@ from overseer_lite.job import encode
 
 if TYPE_CHECKING:
     from overseer_lite.graph import Graph
-    from overseer_lite.runner import AppDescription
+    from overseer_lite.runner import AppDescription, Inspection
 
 _MOST_WORKERS: Final = 1024
-
-
-def cpus_allowed() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 workers_option = click.option(
@@ -81,11 +75,21 @@ def describe_graph(app: str, args: dict[str, Any] | None, run: str | None) -> tu
     Raises:
         InvalidInputError: Something is wrong with either.
     """
-    from overseer_lite.runner import inspect_app
+    from overseer_lite.runner import Inspection
 
-    described = inspect_app(app, args=args, graph=True, id=run)
+    with Inspection(app, args=args, graph=True, id=run) as inspection:
+        return graph_of(inspection)
+
+
+def graph_of(inspection: Inspection) -> tuple[AppDescription, Graph]:
+    """Return the same, of a look at an app that has begun already.
+
+    Raises:
+        InvalidInputError: Something is wrong with either.
+    """
+    described = inspection.result()
     if described.graph is None:
-        raise AppError(app, "it has no `graph`", "Give it one: a mapping of types, a Graph, or a function")
+        raise AppError(inspection.app, "it has no `graph`", "Give it one: a mapping of types, a Graph, or a function")
     validate_graph_handlers(described.types, described.graph)
     described.graph.validate()
     return described, described.graph

@@ -12,6 +12,7 @@ import click
 
 from overseer_lite.cli import show as say
 from overseer_lite.cli.session import command, session
+from overseer_lite.config import cpus
 from overseer_lite.errors import OverseerError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Kill(NamedTuple):
 @click.option("--kill", is_flag=True, help="SIGKILL a worker in the middle, and say what became of its job.")
 def demo(number: int | None, kill: bool) -> int:
     """Parse the standard library's source with all workers, in a store that is removed afterwards."""
-    from overseer_lite.cli.app import cpus_allowed, describe_graph
+    from overseer_lite.cli.app import describe_graph
     from overseer_lite.store import open_store
 
     with tempfile.TemporaryDirectory(prefix="overseer-lite-demo-") as directory:
@@ -57,7 +58,7 @@ def demo(number: int | None, kill: bool) -> int:
         try:
             store.install()
             store.transact_graph(graph)
-            workers = number or max(2, cpus_allowed())
+            workers = number or max(2, cpus())
             click.echo(f"{say.plural(len(graph), 'job')}, {say.plural(workers, 'worker')}, store {store.path}")
             return _carry_out(store, described.app, workers, kill=kill)
         finally:

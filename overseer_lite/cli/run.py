@@ -9,10 +9,11 @@ import click
 
 from overseer_lite.cli import reports as files
 from overseer_lite.cli import show as say
-from overseer_lite.cli.app import args_option, cpus_allowed, describe_graph, name_app, parse_args, workers_option
+from overseer_lite.cli.app import args_option, graph_of, name_app, parse_args, workers_option
 from overseer_lite.cli.live import OUTPUTS
 from overseer_lite.cli.session import WORK_SETTINGS, command, hint, json_option, session
 from overseer_lite.cli.summary import Again, ended_badly, print_summary
+from overseer_lite.config import cpus
 from overseer_lite.errors import InvalidInputError, OverseerError
 
 if TYPE_CHECKING:
@@ -68,9 +69,15 @@ def run(
     """
     if retry and run is None:
         raise InvalidInputError("--retry needs --id: a new run has nothing to retry. Nothing was stored.")
+    from overseer_lite.runner import Inspection
+
     app = name_app(given)
-    described, graph = describe_graph(app, parse_args(args_json), run)
-    store = session().store()
+    with Inspection(app, args=parse_args(args_json), graph=True, id=run) as inspection:
+        # While another process looks at the app, ours loads what it needs next.
+        import overseer_lite.supervisor  # noqa: F401
+
+        store = session().store()
+        described, graph = graph_of(inspection)
     store.install()
     unfinished = [] if run is not None else _unfinished(store)
     submitted = store.transact_graph(graph)
@@ -191,7 +198,7 @@ def _supervise(
     plan = Plan(
         store.path,
         app,
-        number or cpus_allowed(),
+        number or cpus(),
         run=run,
         drain=True,
         stop_on_failure=stop_on_failure,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from overseer_lite.cli import show as say
-from overseer_lite.cli.app import args_option, cpus_allowed, describe_graph, name_app, parse_args, workers_option
+from overseer_lite.cli.app import args_option, describe_graph, name_app, parse_args, workers_option
 from overseer_lite.cli.session import WORK_SETTINGS, command, json_option, session
+from overseer_lite.config import cpus
 from overseer_lite.errors import InvalidInputError, InvalidLineError, nearest
 from overseer_lite.graph import Graph, validate_graph_handlers
 
@@ -40,18 +41,18 @@ def worker(given: str | None, number: int | None, types: str | None, drain: bool
     run mended code.
     """
     from overseer_lite.log import configure
-    from overseer_lite.runner import inspect_app
-    from overseer_lite.supervisor import Plan, supervise
+    from overseer_lite.runner import Inspection
 
-    app = name_app(given)
-    described = inspect_app(app)
+    with Inspection(name_app(given)) as inspection:
+        # While another process looks at the app, ours loads what it needs next.
+        from overseer_lite.supervisor import Plan, supervise
+
+        store = session().store()
+        described = inspection.result()
     chosen = None if types is None else _check_types(types, described)
-    store = session().store()
     store.install()
     configure("INFO", "supervisor", sys.stderr)
-    plan = Plan(
-        store.path, described.app, number or cpus_allowed(), types=chosen, drain=drain, settings=session().settings
-    )
+    plan = Plan(store.path, described.app, number or cpus(), types=chosen, drain=drain, settings=session().settings)
     return supervise(plan)
 
 

@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from overseer_lite import failpoints
 from overseer_lite.errors import InvalidInputError, OverseerError
@@ -408,7 +408,7 @@ class Inspection:
     def __init__(
         self, app: str, *, args: dict[str, Any] | None = None, graph: bool = False, id: str | None = None
     ) -> None:
-        self._app = app
+        self.app = app
         self._cookie = f"inspection-{os.urandom(8).hex()}"
         self._exit = Exit(None, None)
         self._data = bytearray()
@@ -448,9 +448,9 @@ class Inspection:
         if not self._data:
             how = f"signal {exit_.signal}" if exit_.signal else f"exit code {exit_.code}"
             raise InvalidInputError(
-                f"Cannot use app {self._app!r}: importing it ended its process ({how}). Correct the code."
+                f"Cannot use app {self.app!r}: importing it ended its process ({how}). Correct the code."
             )
-        return _description(self._app, json.loads(self._data.decode("utf-8", "surrogatepass")))
+        return _description(self.app, json.loads(self._data.decode("utf-8", "surrogatepass")))
 
     def _read_to_end(self) -> bool:
         with contextlib.suppress(BlockingIOError):
@@ -469,6 +469,20 @@ class Inspection:
         """Wait until there may be an answer; False when the time is up."""
         watched = [self._read] if self.child.pidfd is None else [self._read, self.child.pidfd]
         return bool(select.select(watched, [], [], timeout_s)[0])
+
+    def result(self) -> AppDescription:
+        """Wait for the answer; else like `answer`."""
+        while True:
+            self.wait()
+            answer = self.answer()
+            if answer is not None:
+                return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
     def close(self) -> Exit:
         """Kill the process, if it lives, and all that it started."""
@@ -500,12 +514,5 @@ def inspect_app(
     Raises:
         InvalidInputError: The app, or its graph, cannot be used; one line that says where and why.
     """
-    inspection = Inspection(app, args=args, graph=graph, id=id)
-    try:
-        while True:
-            inspection.wait()
-            answer = inspection.answer()
-            if answer is not None:
-                return answer
-    finally:
-        inspection.close()
+    with Inspection(app, args=args, graph=graph, id=id) as inspection:
+        return inspection.result()
