@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 from typing import TYPE_CHECKING, Final
 
 from overseer_lite.sqlite.codes import STATUS
@@ -78,6 +77,10 @@ def remove_files(db: Database, directory: str) -> None:
         row = db.one("meta", ("pruned_key",))
         pruned_to = 0 if row is None else row[0]
         gone = [name for name, key in keys.items() if key <= pruned_to and db.one("id_of", (key,)) is None]
+    if not gone:
+        return
+    import shutil  # with three ways to compress: who prunes nothing pays for nothing of it
+
     for name in gone:
         try:
             shutil.rmtree(os.path.join(directory, name))
