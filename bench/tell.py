@@ -82,15 +82,17 @@ def write(
     for one in reports:
         parts.append(report(one, answers[one.name]).strip())
         parts += [f"![{name}](results/{name}.svg)" for name in drawn.get(one.name, [])]
-    parts += [part for part in (_section(_results(), CHAOS),) if part]  # the release run's, which takes hours: kept
-    _replace("\n\n".join(parts) + "\n")
+    parts += [
+        part for part in (_section(_results(RESULTS), CHAOS),) if part
+    ]  # the release run's, which takes hours: kept
+    _replace("\n\n".join(parts) + "\n", RESULTS)
 
 
-def write_section(text: str) -> None:
-    """Put a section, which begins with its heading, into RESULTS.md: in its own place, else at the end."""
-    old = _results()
+def write_section(text: str, path: str = RESULTS) -> None:
+    """Put a section, which begins with its heading, into RESULTS.md or a file like it: in its own place, else at the end."""
+    old = _results(path)
     before = _section(old, text.partition("\n")[0])
-    _replace(old.replace(before, text.strip()) if before else f"{old.rstrip()}\n\n{text.strip()}\n")
+    _replace(old.replace(before, text.strip()) if before else f"{old.rstrip()}\n\n{text.strip()}\n", path)
 
 
 def _section(text: str, heading: str) -> str:
@@ -99,15 +101,15 @@ def _section(text: str, heading: str) -> str:
     return f"{heading}\n{rest.partition(chr(10) + '## ')[0]}".strip() if found else ""
 
 
-def _results() -> str:
+def _results(path: str) -> str:
     try:
-        with open(RESULTS, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
         return ""
 
 
-def _replace(text: str) -> None:
-    with open(RESULTS + ".new", "w", encoding="utf-8") as file:
+def _replace(text: str, path: str) -> None:
+    with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(text)
-    os.replace(RESULTS + ".new", RESULTS)
+    os.replace(path + ".new", path)

@@ -131,7 +131,7 @@ def bad_builds(unit: Unit) -> Figures:
         promises = [found for found in error.found if found.startswith("P")]
         if not promises:
             raise Violation(f"{name}: the bad build fails, but breaks no promise: {error}") from error
-        return {"found_out": 1, name: "; ".join(promises)[:160]}
+        return {"found_out": 1, "builds": [name], name: "; ".join(promises)[:160]}
     raise Violation(f"{name}: the judge passes a build that is known to be bad")
 
 

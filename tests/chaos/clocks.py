@@ -12,7 +12,7 @@ from overseer_lite.clock import CLOCK_VARIABLE
 from overseer_lite.testing.clock import SharedClock
 from tests.chaos.judge import Evidence, judge
 from tests.chaos.kills import chains
-from tests.chaos.rig import Rig
+from tests.chaos.rig import Rig, holds
 from tests.chaos.scenario import Figures, Skipped, Unit, Violation, scenario
 
 YEAR_S = 365.25 * 86_400
@@ -132,7 +132,7 @@ def namespace(unit: Unit) -> Figures:
     try:
         rig.submit(chains(unit, 4, 24, 0.2, 0.5))
         here = rig.start("--drain", "-n", "2")
-        rig.wait_for(lambda: len(rig.pids("worker")) == 2, name="two workers here")
+        rig.wait_for(lambda: len(rig.ask("status")["workers"]) == 2, name="two workers here, a spare not counted")
         ours = _namespace(here.pid)
         there = rig.start("--drain", "-n", "2", wrap=unshare)
         rig.look_on(1.5)
@@ -170,9 +170,12 @@ def _namespace(pid: int) -> str:
 
 
 def _running_in(rig: Rig, ours: str, *, here: bool) -> list[dict]:
-    """Return workers with a runner at work, of this namespace or of the other, by the pids they have here."""
+    """Return workers with a runner at work, of this namespace or of the other, by the pids they have here.
+
+    The log has the pids of the other namespace's own count; who is at work, and no spare, is told by its job's lock.
+    """
     found = []
-    for pid in rig.pids("runner"):
+    for pid in [pid for pid in rig.pids("runner") if holds(pid, rig.directory)]:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 parent = int(file.read().rpartition(b")")[2].split()[1])

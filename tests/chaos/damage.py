@@ -82,13 +82,14 @@ def harm(chance: random.Random, data: bytearray) -> None:
         data[at : at + length] = chance.randbytes(length)
 
 
-def use(path: str) -> None:
-    """Do with a store what commands and workers do, until something is refused."""
+def use(path: str) -> list[Any]:
+    """Do with a store what commands and workers do, until something is refused; return what it said its jobs are."""
     with open_store(path, durability="normal") as store:  # type: ignore[attr-defined]
         full: Any = store
         full.install()
         full.counts()
         jobs = full.jobs()
+        said = [(job.id, job.type, str(job.status), job.attempt, job.failures) for job in jobs]
         for job in jobs[-8:]:
             full.job_info(job.id)
             full.attempts(job.id)
@@ -104,6 +105,7 @@ def use(path: str) -> None:
         full.transact_graph(graph)
         full.leave("harm")
         full.database.checkpoint(truncate=True)
+    return said
 
 
 def main(source: str, seed: int, count: int) -> None:
@@ -112,21 +114,16 @@ def main(source: str, seed: int, count: int) -> None:
     images = {suffix: open(source + suffix, "rb").read() for suffix in FILES if os.path.exists(source + suffix)}  # noqa: SIM115
     place = f"{source}.harm"
     refused: Counter[str] = Counter()
-    answered = 0
+    answered = unharmed = 0
     wrong = []
+    truth = use(_copy(place, images))
     for number in range(count):
-        shutil.rmtree(place, ignore_errors=True)
-        os.mkdir(place, 0o700)
-        path = os.path.join(place, "jobs.db")
         victim = chance.choice([suffix for suffix, image in images.items() if image])
-        for suffix, image in images.items():
-            data = bytearray(image)
-            if suffix == victim:
-                harm(chance, data)
-            with open(os.open(path + suffix, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                file.write(data)
+        data = bytearray(images[victim])
+        harm(chance, data)
+        path = _copy(place, {**images, victim: bytes(data)})
         try:
-            use(path)
+            unharmed += use(path) == truth
         except OverseerError as error:
             refused[type(error).__name__] += 1
             if not str(error) or "\n" in str(error):
@@ -137,7 +134,22 @@ def main(source: str, seed: int, count: int) -> None:
             answered += 1
     shutil.rmtree(place, ignore_errors=True)
     total = sum(refused.values())
-    print(json.dumps({"damaged": count, "refused": total, "answered": answered, **refused, "wrong": wrong}))
+    print(
+        json.dumps(
+            {"damaged": count, "refused": total, "answered": answered, "unharmed": unharmed, **refused, "wrong": wrong}
+        )
+    )
+
+
+def _copy(place: str, images: dict[str, bytes]) -> str:
+    """Make a store of these files in a new directory; return its path."""
+    shutil.rmtree(place, ignore_errors=True)
+    os.mkdir(place, 0o700)
+    path = os.path.join(place, "jobs.db")
+    for suffix, image in images.items():
+        with open(os.open(path + suffix, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(image)
+    return path
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.chaos.judge import CUT_SHORT, Evidence, judge
 from tests.chaos.rig import Rig
-from tests.chaos.scenario import Figures, Unit, Violation, scenario
+from tests.chaos.scenario import Figures, Unit, Violation, scenario, times
 
 A_KIND = 2
 SILENT_S = 2.0
@@ -86,9 +86,11 @@ def hostile(unit: Unit) -> Figures:
         for job, rows in evidence.history.items()
         if job.startswith("innocent") and not {row.outcome for row in rows} <= harmless
     ]
+    evil = A_KIND * len({**KINDS, **ENDLESS})
+    figures |= {"hostile": evil, "told_one_by_one": evil if alone else 0}
     if wrong:
         raise Violation(*wrong, figures=figures)
-    return {**figures, "kinds": len(KINDS) + 1}
+    return figures
 
 
 def _wrong(evidence: Evidence, kind: str, right: Right) -> list[str]:
@@ -136,7 +138,7 @@ def interpreter(unit: Unit) -> Figures:
         figures, _evidence = judge(rig, least=0)  # two-sided in its own way: see below
     finally:
         rig.close()
-    figures |= {"held_s": round(held_s, 1), "silent_max": round(longest[0], 2)}
+    figures |= {"held_s": round(held_s, 1), **times("silent", [1e3 * longest[0]])}
     if figures["attempts"] != 2 or held_s < 0.5 * hold_s:
         raise Violation(
             f"{figures['attempts']} attempts in {held_s:.1f} s, should be 2 in at least {hold_s:g}", figures=figures

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tests.chaos.rig import Rig, examine
@@ -76,36 +76,60 @@ def judge(
     """
     evidence, wrong = gather(rig)
     wrong += rig.trouble
-    wrong += _lost(rig, evidence, expected or {})
+    wrong += weigh(evidence, rig.jobs, expected, interrupted=interrupted, least=least, most=most, rows=rows)
+    wrong += leftovers(rig)
+    if wrong:
+        raise Violation(*wrong)
+    begun = sum(event["event"] == "begin" for event in evidence.events)
+    figures: Figures = {"jobs": len(rig.jobs), "attempts": begun, "cut_short": _cut_short(evidence)}
+    return {**figures, "faults": interrupted, "looks": rig.looks}, evidence
+
+
+def weigh(
+    evidence: Evidence,
+    jobs: Mapping[str, Sequence[str]],
+    expected: Mapping[str, str] | None = None,
+    *,
+    interrupted: int = 0,
+    least: int = 1,
+    most: int | None = None,
+    rows: bool = True,
+) -> list[str]:
+    """Return what log and history show to be wrong; see `judge` for the rest.
+
+    Args:
+        jobs: The acknowledged jobs, each with what it depends on.
+    """
+    wrong = _lost(jobs, evidence, expected or {})
     wrong += _overlaps(evidence)
     wrong += _again(evidence)
-    wrong += _order(rig, evidence)
+    wrong += _order(jobs, evidence)
     wrong += _numbers(evidence, rows=rows)
-    wrong += _leftovers(rig)
-    cut = sum(row.outcome in CUT_SHORT for history in evidence.history.values() for row in history)
-    if most is not None:
-        wrong += _charged(evidence, most)
+    wrong += _charged(evidence, most) if most is not None else []
+    cut = _cut_short(evidence)
     if cut + interrupted < least:
         wrong.append(
             f"two-sided: {cut} attempts were cut short and {interrupted} other faults done, at least {least} should have been: nothing is proved"
         )
-    if wrong:
-        raise Violation(*wrong)
-    begun = sum(event["event"] == "begin" for event in evidence.events)
-    figures = {"jobs": len(rig.jobs), "attempts": begun, "cut_short": cut, "faults": interrupted, "looks": rig.looks}
-    return figures, evidence
+    return wrong
 
 
-def _lost(rig: Rig, evidence: Evidence, expected: Mapping[str, str]) -> list[str]:
+def _cut_short(evidence: Evidence) -> int:
+    return sum(row.outcome in CUT_SHORT for history in evidence.history.values() for row in history)
+
+
+def _lost(jobs: Mapping[str, Sequence[str]], evidence: Evidence, expected: Mapping[str, str]) -> list[str]:
     wrong = []
-    for job_id in rig.jobs:
+    for job_id in jobs:
         want = expected.get(job_id, FINISHED)
         job = evidence.jobs.get(job_id)
         if job is None:
             wrong.append(f"lost: job {job_id} was acknowledged and is not in the store (P3)")
         elif job["status"] != want:
             wrong.append(f"lost: job {job_id} is {job['status']}, should be {want} ({job['failure']})")
-    wrong += [f"job {job_id} is in the store and was never acknowledged" for job_id in evidence.jobs.keys() - rig.jobs]
+    wrong += [
+        f"job {job_id} is in the store and was never acknowledged" for job_id in evidence.jobs.keys() - jobs.keys()
+    ]
     return wrong
 
 
@@ -139,7 +163,7 @@ def _again(evidence: Evidence) -> list[str]:
     return wrong
 
 
-def _order(rig: Rig, evidence: Evidence) -> list[str]:
+def _order(jobs: Mapping[str, Sequence[str]], evidence: Evidence) -> list[str]:
     """P4: a job begins only after the ends of all its dependencies."""
     wrong = []
     ends: dict[str, int] = {}
@@ -151,7 +175,7 @@ def _order(rig: Rig, evidence: Evidence) -> list[str]:
     for event in evidence.events:
         if event["event"] != "begin":
             continue
-        for dependency in rig.jobs.get(event["job"], ()):
+        for dependency in jobs.get(event["job"], ()):
             if dependency not in ends or ends[dependency] > event["t_ns"]:
                 wrong.append(f"P4: {event['job']} began before {dependency} had finished")
     return wrong
@@ -175,18 +199,18 @@ def _numbers(evidence: Evidence, *, rows: bool) -> list[str]:
 def _charged(evidence: Evidence, deaths: int) -> list[str]:
     """A death is charged to the job that was running, not to those that waited behind it."""
     ended = {(e["job"], e["attempt"]) for e in evidence.events if e["event"] in ("end", "raised")}
-    charged = [
+    found = [
         f"{row.number} of {job_id}"
         for job_id, rows in evidence.history.items()
         for row in rows
         if row.outcome in CUT_SHORT and (job_id, row.number) not in ended
     ]
-    if len(charged) <= deaths:
+    if len(found) <= deaths:
         return []
-    return [f"{len(charged)} attempts were charged for {deaths} deaths, some of which had not begun: {charged[:8]}"]
+    return [f"{len(found)} attempts were charged for {deaths} deaths, some of which had not begun: {found[:8]}"]
 
 
-def _leftovers(rig: Rig) -> list[str]:
+def leftovers(rig: Rig) -> list[str]:
     """Nothing is left: no process with any sign of the rig, no file of a worker."""
     wrong = [f"left: process {process.pid} ({process.role}, {_command(process.pid)})" for process in rig.processes()
              if process.role != "command"]  # fmt: skip

@@ -273,7 +273,7 @@ def role_of(pid: int, directory: str) -> str | None:
         return None
     ours = f"{MARK}={directory}\0".encode() in environment + b"\0"
     if not ours and not (mark in command and b"overseer_lite" in command):
-        return "other" if _holds(pid, directory) else None
+        return "other" if holds(pid, directory) else None
     if b"overseer_lite.worker.process" in command:
         return "worker"
     if b"overseer_lite.runner.child" in command:
@@ -283,7 +283,7 @@ def role_of(pid: int, directory: str) -> str | None:
     return "other"
 
 
-def _holds(pid: int, directory: str) -> bool:
+def holds(pid: int, directory: str) -> bool:
     """Whether a process has a file of the directory's locks open: whoever lost all other signs still holds one."""
     place = os.path.join(directory, "locks") + os.sep
     try:
@@ -326,7 +326,7 @@ def kill_below(directory: str) -> bool:
             try:
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     entries = file.read().split(b"\0")
-                if any(entry == mark or entry.startswith(mark + b"/") for entry in entries) or _holds(pid, directory):
+                if any(entry == mark or entry.startswith(mark + b"/") for entry in entries) or holds(pid, directory):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     found = True
             finally:

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from tests.chaos.scenario import Scenario, Whole
 
@@ -13,8 +14,25 @@ from tests.chaos.scenario import Scenario, Whole
 TOLD = (
     "jobs", "attempts", "kills", "killed", "stopped", "faults", "cut_short", "points", "visited", "cycles", "steps",
     "lives", "namespaces_killed", "pid_reused", "pid_reused_after_reboot", "looks", "ready_p50", "ready_p99",
-    "start_p50", "start_p99", "again_p50", "again_p99", "found_out",
+    "start_p50", "start_p99", "again_p50", "again_p99", "hostile", "told_one_by_one", "held_s", "silent_max",
+    "waited", "submits_refused", "damaged", "inputs", "commands", "refused", "accepted", "answered", "unharmed",
+    "found_out", "builds",
 )  # fmt: skip
+#: What a figure is called, where its name does not say it.
+WORDS = {
+    "hostile": "hostile attempts",
+    "told_one_by_one": "of them alone in their runner, with the one right end",
+    "held_s": "interpreter held, seconds",
+    "silent_max": "longest pause of beats",
+    "waited": "pauses for want of space",
+    "damaged": "damaged files",
+    "inputs": "bad inputs",
+    "commands": "bad command lines, all refused",
+    "answered": "could still be used",
+    "unharmed": "of them with every job as it was",
+    "found_out": "bad builds found out",
+    "builds": "these:",
+}
 
 
 def section(seed: int, rows: Mapping[Scenario, Whole]) -> str:
@@ -46,9 +64,13 @@ def section(seed: int, rows: Mapping[Scenario, Whole]) -> str:
 
 def _line(row: Scenario, whole: Whole) -> str:
     told = {key: whole.figures[key] for key in TOLD if key in whole.figures}
-    words = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in told.items())
+    words = ", ".join(f"{WORDS.get(key, key.replace('_', ' '))} {_shown(value)}" for key, value in told.items())
     skipped = whole.outcomes.get("skipped", 0)
-    words = words or "not yet run"
+    words = words or ("no figures" if whole.done else "not yet run")
     if skipped:
         words += f"; {skipped} skipped"
     return f"| {row.name} | {whole.done:,} of {whole.wanted:,} | {whole.violations if whole.done else ''} | {words} |"
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:,}"

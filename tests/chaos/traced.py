@@ -42,6 +42,8 @@ ERRORS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 #: `supervisor` is its main thread from the start, `monitor` its other one while it buries a worker.
 ROLES: Final = ("worker", "command", "runner", "supervisor", "monitor")
 CALM_RUNS: Final = 3
+PLAN: Final = "syscalls.json"  # in the run's directory: what was counted in calm runs
+VISITED: Final = "syscalls-visited"
 
 
 class Point(NamedTuple):
@@ -105,7 +107,7 @@ class Plan:
     """Which points there are in a run, which were visited, which is next. For several threads."""
 
     def __init__(self, directory: str, counts: dict[str, dict[str, int]], seed: str) -> None:
-        self._path = os.path.join(directory, "syscalls-visited")
+        self._path = os.path.join(directory, VISITED)
         self._lock = threading.Lock()
         self.points = points(counts)
         self.visited = {line for line in _lines(self._path)} & set(map(str, self.points))
@@ -151,6 +153,11 @@ def _lines(path: str) -> list[str]:
         return []
 
 
+def is_planned(directory: str) -> bool:
+    """Whether a run has a plan already."""
+    return os.path.exists(os.path.join(directory, PLAN))
+
+
 _plans: dict[str, Plan] = {}
 _making = threading.Lock()
 
@@ -163,7 +170,7 @@ def plan_of(directory: str, seed: str, calm_runs: int, run: object) -> Plan:
     """
     with _making:
         if directory not in _plans:
-            path = os.path.join(directory, "syscalls.json")
+            path = os.path.join(directory, PLAN)
             if not os.path.exists(path):
                 counts = {role: _calm(directory, role, calm_runs, run) for role in ROLES}
                 with open(f"{path}.new", "w", encoding="ascii") as file:
