@@ -24,6 +24,7 @@ CAPABILITIES: Final[dict[str, str]] = {
     "exchange": "settles and reserves in one transaction (composed from the eleven where missing)",
     "runs": "keeps runs: run_info, runs, prune, and a scope for exchange, counts and drained",
     "history": "one row an attempt: attempts",
+    "histories": "the histories of many jobs in one look: attempts_of (asked for one by one where missing)",
     "limits": "at most n started jobs of a type: limits of exchange",
     "requests": "an operator's abort or reset of a started job waits for its worker: request, requests",
     "workers": "registers workers, recovers the jobs of a dead one: register, leave, recover, workers, beat",
@@ -418,6 +419,16 @@ class FullStore(Store, Protocol):
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
         """Return a job's history, oldest first; the running attempt is not in it."""
+        ...
+
+    def attempts_of(self, job_ids: Collection[str]) -> dict[str, list[AttemptRecord]]:
+        """Return the histories of many jobs by id, each oldest first, all of one moment, without what they wrote.
+
+        `output` is '' and `output_bytes` 0 in all of them; `attempts` has both.
+
+        Returns:
+            Jobs of which no attempt has ended, and ids that are not stored, are left out.
+        """
         ...
 
     def nearest_id(self, job_id: str) -> str | None:

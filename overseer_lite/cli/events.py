@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
 from overseer_lite.cli import show as say
 from overseer_lite.cli.session import check_run, command, run_option, session
-from overseer_lite.errors import UnknownJobError
 from overseer_lite.job import Outcome, Status
+from overseer_lite.report.facts import each_history
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +51,10 @@ class _Seen(NamedTuple):
     worker: str | None
 
 
+def _seen(job: JobInfo) -> _Seen:
+    return _Seen(job.status, job.attempt, job.worker)
+
+
 class History:
     """The history of a run, or of all, from its beginning. `look` returns what came since it was last called."""
 
@@ -69,16 +72,14 @@ class History:
         self._looked = True
         found: list[Event] = []
         running: list[JobInfo] = []
-        for job in self._store.jobs(run=self._run):
+        moved = filter(self._has_moved, self._store.jobs(run=self._run))
+        for job, history in each_history(self._store, moved):
             if job.run not in self._runs:
                 self._runs.add(job.run)
                 found += self._submitted(job.run)
-            seen = _Seen(job.status, job.attempt, job.worker)
             before = self._seen.get(job.id)
-            if seen == before:
-                continue
-            self._seen[job.id] = seen
-            ends = self._ends(job)
+            self._seen[job.id] = _seen(job)
+            ends = self._ends(job, history)
             found += ends
             if job.status is Status.STARTED and job.attempt > self._told.get(job.id, 0):
                 running.append(job)
@@ -92,14 +93,12 @@ class History:
         info = self._store.run_info(run)
         return [] if info is None else [Event(info.submitted_at, "submitted", run)]
 
-    def _ends(self, job: JobInfo) -> list[Event]:
+    def _has_moved(self, job: JobInfo) -> bool:
+        return self._seen.get(job.id) != _seen(job)
+
+    def _ends(self, job: JobInfo, history: Sequence[AttemptRecord]) -> list[Event]:
         """Return an event for each attempt that ended and was not told of."""
         told = self._told.get(job.id, 0)
-        if job.attempt <= told or (job.status is Status.STARTED and job.attempt == told + 1):
-            return []
-        history: Sequence[AttemptRecord] = ()
-        with suppress(UnknownJobError):  # pruned since it was listed
-            history = self._store.attempts(job.id)
         ends = [_end(job, record) for record in history if record.number > told]
         if ends:
             self._told[job.id] = history[-1].number

@@ -13,10 +13,13 @@ from overseer_lite.cli import show as say
 from overseer_lite.cli.estimate import Estimate
 from overseer_lite.job import Outcome, Status
 from overseer_lite.liveness.identity import signal_name
+from overseer_lite.report.facts import histories
 from overseer_lite.store import Counts
 
 if TYPE_CHECKING:
-    from overseer_lite.job import JobInfo
+    from collections.abc import Iterable, Sequence
+
+    from overseer_lite.job import AttemptRecord, JobInfo
     from overseer_lite.store import FullStore
 
 LISTED_UP_TO: Final = 2000
@@ -123,36 +126,36 @@ class Watch:
         started: list[Event] = []
         now_s = time.time()
         self.jobs = self._store.jobs(run=self._run)
-        for job in self.jobs:
+        moved = [job for job in self.jobs if self._seen.get(job.id) != _Seen(job.status, job.attempt)]
+        asked = [job.id for job in moved if self._has_ended(job) or (job.attempt and job.status is Status.ABORTED)]
+        history = histories(self._store, asked)
+        for job in moved:
             before = self._seen.get(job.id, _Seen(Status.UNSTARTED, 0))
-            now = _Seen(job.status, job.attempt)
-            if now == before and job.id in self._seen:
-                continue
-            self._seen[job.id] = now
+            now = self._seen[job.id] = _Seen(job.status, job.attempt)
+            attempts = history.get(job.id, ())
             if job.status is Status.FAILED:
                 self._failed.add(job.id)  # told here: not again should handlers make the run a large one
-            ended += self._endings(job)
+            ended += self._endings(job, attempts)
             if job.status is Status.STARTED and (before.status is not Status.STARTED or now.attempt != before.attempt):
                 again = f"attempt {job.attempt}" if job.attempt > 1 else ""
                 started.append(Event("started", job.id, again, at=now_s))
-            if job.status is Status.ABORTED and before.status is not Status.ABORTED and not self._told_of(job):
+            if job.status is Status.ABORTED and before.status is not Status.ABORTED and not _ended_so(job, attempts):
                 ended.append(Event("aborted", job.id, say.failure_line(job.failure), bad=True, at=now_s))
                 self._told[job.id] = job.attempt
         return sorted(ended, key=lambda event: event.at) + started
 
-    def _told_of(self, job: JobInfo) -> bool:
-        """Return whether the end of its last attempt has been told, and with it that the job is aborted."""
-        return job.attempt > 0 and any(
-            each.number == job.attempt and each.outcome is Outcome.ABORTED for each in self._store.attempts(job.id)
-        )
-
-    def _endings(self, job: JobInfo) -> list[Event]:
-        """Return an event for each attempt that was settled since the last look."""
+    def _has_ended(self, job: JobInfo) -> bool:
+        """Return whether an attempt of it may have ended whose end was not told."""
         told = self._told.get(job.id, 0)
-        if job.attempt <= told or (job.status is Status.STARTED and job.attempt == told + 1):
+        return job.attempt > told + (job.status is Status.STARTED)
+
+    def _endings(self, job: JobInfo, attempts: Sequence[AttemptRecord]) -> list[Event]:
+        """Return an event for each attempt that was settled since the last look."""
+        if not self._has_ended(job):
             return []
+        told = self._told.get(job.id, 0)
         events = []
-        for each in self._store.attempts(job.id):
+        for each in attempts:
             if each.number <= told:
                 continue
             self._told[job.id] = each.number
@@ -174,3 +177,8 @@ class Watch:
             again = not last or job.status in (Status.UNSTARTED, Status.STARTED)
             events.append(Event(word, job.id, ", ".join(words), bad, each.ended_at, each.number, again))
         return events
+
+
+def _ended_so(job: JobInfo, attempts: Iterable[AttemptRecord]) -> bool:
+    """Return whether its last attempt ended as aborted: told with that attempt, not once more of the job."""
+    return any(each.number == job.attempt and each.outcome is Outcome.ABORTED for each in attempts)

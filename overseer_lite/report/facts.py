@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from overseer_lite.errors import UnknownRunError, nearest
+from overseer_lite.errors import UnknownJobError, UnknownRunError, nearest
 from overseer_lite.job import Outcome, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from overseer_lite.job import AttemptRecord, Failure, JobInfo
     from overseer_lite.store import FullStore, RunInfo
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 #: Endings that were not the handler's own: somebody or something cut the attempt short.
 CUT_SHORT: Final = frozenset({Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.STOPPED, Outcome.RESET})
 
+_BATCH: Final = 1000  # jobs a look: what is read of a run is never all in memory, and no reader holds the log for long
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 # Control characters (XML holds none of them but tab and line feed), those that turn the direction of text, line
 # separators, surrogates, and the two code points that are no characters.
@@ -37,9 +40,33 @@ def find_run(store: FullStore, run: str) -> RunInfo:
     return info
 
 
-def history(store: FullStore, job: JobInfo) -> Sequence[AttemptRecord]:
-    """Return a job's attempts that have ended, oldest first; the store is not asked about one that never began."""
-    return store.attempts(job.id) if job.attempt else ()
+def each_history(store: FullStore, jobs: Iterable[JobInfo]) -> Iterator[tuple[JobInfo, Sequence[AttemptRecord]]]:
+    """Yield each job with its attempts that have ended, oldest first, without what they wrote, one look a thousand jobs.
+
+    A job that was pruned since it was listed has none. The store is not asked about one that never began.
+    """
+    for batch in batched(jobs, _BATCH):
+        found = histories(store, [job.id for job in batch if job.attempt])
+        for job in batch:
+            yield job, found.get(job.id, ())
+
+
+def histories(store: FullStore, job_ids: Collection[str]) -> Mapping[str, Sequence[AttemptRecord]]:
+    """Return the histories of many jobs as `attempts_of` does, of a store that cannot list them as well."""
+    if not job_ids or "histories" in store.capabilities:
+        return store.attempts_of(job_ids) if job_ids else {}
+    found = {}
+    for job_id in job_ids:
+        with suppress(UnknownJobError):  # pruned since it was listed
+            found[job_id] = [each._replace(output="", output_bytes=0) for each in store.attempts(job_id)]
+    return found
+
+
+def batched(jobs: Iterable[JobInfo], size: int) -> Iterator[Sequence[JobInfo]]:
+    """Yield the jobs in order, at most so many at a time."""
+    left = iter(jobs)
+    while batch := tuple(itertools.islice(left, size)):
+        yield batch
 
 
 def ran_s(attempts: Iterable[AttemptRecord]) -> float:

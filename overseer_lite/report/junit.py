@@ -7,12 +7,10 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Final
 
 from overseer_lite.job import Status
-from overseer_lite.report.facts import blockers, failure_line, find_run, history, plain, ran_s
+from overseer_lite.report.facts import blockers, each_history, failure_line, find_run, plain, ran_s
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from overseer_lite.job import AttemptRecord, JobInfo
+    from overseer_lite.job import JobInfo
     from overseer_lite.store import FullStore
 
 _MESSAGE_CHARS: Final = 1000
@@ -37,13 +35,12 @@ def junit(store: FullStore, run: str) -> str:
     held_up_by = blockers(jobs)
     suite = ET.Element("testsuite", {"name": plain(run)})
     time_s, failures, skipped, room = 0.0, 0, 0, _WORDS_CHARS
-    for job in jobs:
-        attempts = history(store, job)
+    for job, attempts in each_history(store, jobs):
         job_s = ran_s(attempts)
         case = ET.SubElement(suite, "testcase", _labels(job, job_s))
         if job.status in (Status.FAILED, Status.ABORTED):
             room -= _add_failure(case, job, room)
-            room -= _add_output(case, attempts, room)
+            room -= _add_output(case, store, job, room)
             failures += 1
         elif job.status is not Status.FINISHED:
             ET.SubElement(case, "skipped", {"message": _why_skipped(job, held_up_by.get(job.id))})
@@ -81,8 +78,11 @@ def _add_failure(case: ET.Element, job: JobInfo, room: int) -> int:
     return len(words)
 
 
-def _add_output(case: ET.Element, attempts: Sequence[AttemptRecord], room: int) -> int:
+def _add_output(case: ET.Element, store: FullStore, job: JobInfo, room: int) -> int:
     """Add the last attempt's output if there is any and room for it; return how much that was."""
+    if not job.attempt or room <= 0:
+        return 0
+    attempts = store.attempts(job.id)
     output = plain(attempts[-1].output) if attempts else ""
     if not output or len(output) > room:
         return 0

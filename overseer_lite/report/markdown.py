@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.job import Status
-from overseer_lite.report.facts import CUT_SHORT, failure_line, find_run, history, plain, ran_s
+from overseer_lite.report.facts import CUT_SHORT, each_history, failure_line, find_run, plain, ran_s
 from overseer_lite.report.mermaid import mermaid
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def markdown(store: FullStore, run: str) -> str:
     jobs = store.jobs(run=run)
     spent: list[tuple[float, JobInfo]] = []
     cut: list[_Cut] = []
-    for job in jobs:
-        attempts = history(store, job)
+    for job, attempts in each_history(store, jobs):
         spent.append((ran_s(attempts), job))
-        # Of an attempt only what a row needs is kept: outputs of a large run would not fit into memory.
-        cut += [_Cut(job, each._replace(output="")) for each in attempts if each.outcome in CUT_SHORT]
+        cut += [_Cut(job, each) for each in attempts if each.outcome in CUT_SHORT]
     slowest = sorted((pair for pair in spent if pair[0] > 0), key=lambda pair: -pair[0])[:_SLOWEST]
     sections = (_head(run, counts), _failures(jobs), _slowest(slowest), _cut_short(cut), _graph(jobs))
     return "\n".join(line for section in sections for line in section)

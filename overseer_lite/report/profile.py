@@ -6,7 +6,7 @@ import graphlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.job import Outcome, Status
-from overseer_lite.report.facts import CUT_SHORT, find_run, history, ran_s
+from overseer_lite.report.facts import CUT_SHORT, each_history, find_run, ran_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,11 +79,10 @@ def profile(store: FullStore, run: str, *, since: float = 0.0) -> Profile | None
     begins: list[float] = []
     ends: list[float] = []
     busy_s = 0.0
-    for job in jobs:
-        attempts = history(store, job)
+    for job, attempts in each_history(store, jobs):
         spent.append(Spent(job, ran_s(attempts)))
         if job.status is Status.FINISHED:
-            recovered += [Recovered(job, each._replace(output="")) for each in attempts if was_cut_short(each)]
+            recovered += [Recovered(job, each) for each in attempts if was_cut_short(each)]
         for each in attempts:
             if each.ended_at > since and each.ran_s is not None:
                 busy_s += each.ran_s

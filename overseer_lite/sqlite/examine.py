@@ -83,7 +83,7 @@ def examine(
         for look_at in _OUTSIDE:
             findings += _safely(look_at, subject)
         if all(finding.level != ERROR for finding in findings):
-            findings += _safely(_opening, subject)
+            findings += _safely(_schema, subject)
         if all(finding.level != ERROR for finding in findings):
             for look_at in _INSIDE:
                 findings += _safely(look_at, subject)
@@ -143,7 +143,7 @@ def _file(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _directories(subject: Subject) -> Iterator[Finding]:
+def _state_directory(subject: Subject) -> Iterator[Finding]:
     if os.path.lexists(subject.state):
         for directory in (subject.state, *(os.path.join(subject.state, name) for name in files.DIRECTORIES)):
             if os.path.lexists(directory):
@@ -151,6 +151,9 @@ def _directories(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "state directory", OK, f"{subject.state}, mode {stat.S_IMODE(os.stat(subject.state).st_mode):04o}"
         )
+
+
+def _directory(subject: Subject) -> Iterator[Finding]:
     parent = os.path.dirname(subject.path)
     if not os.path.isdir(parent):
         return
@@ -197,7 +200,7 @@ def _filesystem(subject: Subject) -> Iterator[Finding]:
         yield Finding("space", OK, detail)
 
 
-def _opening(subject: Subject) -> Iterator[Finding]:
+def _schema(subject: Subject) -> Iterator[Finding]:
     subject.db.open()
     yield Finding("schema", OK, f"version {subject.db.version()}")
 
@@ -403,7 +406,7 @@ def _integrity(subject: Subject) -> Iterator[Finding]:
         yield Finding("integrity", OK, "every page and row" if subject.full else "quick look; --full reads all of it")
 
 
-_OUTSIDE: Final = (_engine, _file, _directories, _filesystem)
+_OUTSIDE: Final = (_engine, _file, _state_directory, _directory, _filesystem)
 _INSIDE: Final = (_durability, _log, _gate, _workers, _jobs, _orphans, _leftovers, _integrity)
 
 

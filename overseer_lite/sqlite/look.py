@@ -141,24 +141,14 @@ class Reader:
         """Return a job's history."""
         if self._db.one("job_key", (job_id,)) is None:
             raise UnknownJobError(job_id, nearest_id(self._db, job_id))
-        return [
-            AttemptRecord(
-                number=number,
-                worker=worker,
-                outcome=OUTCOME[outcome],
-                reserved_at=reserved / 1e6,
-                ended_at=ended / 1e6,
-                ran_s=None if ran_us is None else ran_us / 1e6,
-                exit_code=exit_code,
-                signal=signal,
-                failure=failure_from(failure),
-                output=output or "",
-                output_bytes=output_bytes or 0,
-            )
-            for number, worker, outcome, reserved, ended, ran_us, exit_code, signal, failure, output, output_bytes in (
-                self._db.all("attempts", (job_id,))
-            )
-        ]
+        return [_record(row) for row in self._db.all("attempts", (job_id,))]
+
+    def attempts_of(self, job_ids: Collection[str]) -> dict[str, list[AttemptRecord]]:
+        """Return the histories of many jobs, without outputs."""
+        found: dict[str, list[AttemptRecord]] = {}
+        for job_id, *row in self._db.all("attempts_of", (keys_json(dict.fromkeys(job_ids)),)):
+            found.setdefault(job_id, []).append(_record(tuple(row)))
+        return found
 
     def runs(self, limit: int) -> list[RunInfo]:
         """Return runs, newest first."""
@@ -168,6 +158,23 @@ class Reader:
         """Return one run."""
         row = self._db.one("run", (run,))
         return None if row is None else RunInfo(row[1], row[4] / 1e6, self.counts(run))
+
+
+def _record(row: Row) -> AttemptRecord:
+    number, worker, outcome, reserved, ended, ran_us, exit_code, signal, failure, output, output_bytes = row
+    return AttemptRecord(
+        number=number,
+        worker=worker,
+        outcome=OUTCOME[outcome],
+        reserved_at=reserved / 1e6,
+        ended_at=ended / 1e6,
+        ran_s=None if ran_us is None else ran_us / 1e6,
+        exit_code=exit_code,
+        signal=signal,
+        failure=failure_from(failure),
+        output=output or "",
+        output_bytes=output_bytes or 0,
+    )
 
 
 def ready_now(db: Database, job_id: str, now: Reading) -> int | None:

@@ -1,4 +1,4 @@
--- Every statement of the store: a name, what it does, the statement, a blank line. Named by connection.SQL.
+-- Every statement of the store under a name, with what it does; a blank line ends it. Named by connection.SQL.
 
 -- ==== time and boot
 
@@ -41,9 +41,6 @@ SELECT key, id, args, declared, submitted_wall_us FROM runs WHERE id = ?1;
 
 -- add_run: a new run
 INSERT INTO runs (id, args, declared, submitted_wall_us) VALUES (?1, ?2, ?3, ?4) RETURNING key;
-
--- declare_more: a graph brought new jobs into a run
-UPDATE runs SET declared = declared + ?2 WHERE key = ?1;
 
 -- last_job: the highest key given so far, to jobs pruned since included: none is given twice
 SELECT max(coalesce((SELECT max(key) FROM jobs), 0), coalesce((SELECT value FROM meta WHERE name = 'pruned_key'), 0));
@@ -354,6 +351,13 @@ SELECT a.number, a.worker, a.outcome, a.reserved_wall_us, a.ended_wall_us, a.ran
   w.failure, w.output, w.output_bytes
 FROM jobs j JOIN attempts a ON a.job = j.key LEFT JOIN words w ON w.job = a.job AND w.number = a.number
 WHERE j.id = ?1 ORDER BY a.number;
+
+-- attempts_of: histories of many jobs, their ids a JSON list; without outputs, each of which may take 16 pages
+SELECT j.id, a.number, a.worker, a.outcome, a.reserved_wall_us, a.ended_wall_us, a.ran_us, a.exit_code, a.signal,
+  w.failure, NULL, NULL
+FROM json_each(?1) i CROSS JOIN jobs j ON j.id = i.value CROSS JOIN attempts a ON a.job = j.key
+LEFT JOIN words w ON w.job = a.job AND w.number = a.number
+ORDER BY j.key, a.number;
 
 -- runs: runs, newest first
 SELECT key, id, args, declared, submitted_wall_us FROM runs ORDER BY key DESC LIMIT ?1;

@@ -617,6 +617,11 @@ class SqliteStore:
         with self._reading() as reader:
             return reader.attempts(job_id)
 
+    def attempts_of(self, job_ids: Collection[str]) -> dict[str, list[AttemptRecord]]:
+        """Return the histories of many jobs by id, each oldest first, all of one moment, without what they wrote."""
+        with self._reading() as reader:
+            return reader.attempts_of(job_ids)
+
     def runs(self, limit: int = 100) -> list[RunInfo]:
         """Return runs, newest first."""
         with self._reading() as reader:

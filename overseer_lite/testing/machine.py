@@ -379,6 +379,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.both(lambda store, job_id=job_id: store.job_info(job_id))  # type: ignore[misc]
             if "history" in self.can:
                 self.both(lambda store, job_id=job_id: store.attempts(job_id))  # type: ignore[misc]
+        if "histories" in self.can:
+            self.both(lambda store: store.attempts_of(self.ids))
         self.both(lambda store: store.jobs_ready())
         self.both(lambda store: store.jobs_dead(0.5))
         if "looking" in self.can:

@@ -434,6 +434,15 @@ class MemoryStore:
         """Return a job's history, oldest first."""
         return list(self._known(job_id).history)
 
+    def attempts_of(self, job_ids: Collection[str]) -> dict[str, list[AttemptRecord]]:
+        """Return the histories of many jobs by id, each oldest first, without what they wrote."""
+        jobs = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
+        return {
+            job.id: [record._replace(output="", output_bytes=0) for record in job.history]
+            for job in jobs
+            if job.history
+        }
+
     def runs(self, limit: int = 100) -> list[RunInfo]:
         """Return runs, newest first."""
         return [RunInfo(run, at, self.counts(run)) for run, (_, _, at) in reversed(self._runs.items())][:limit]

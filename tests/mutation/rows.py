@@ -131,6 +131,7 @@ ROWS: tuple[Row, ...] = (
     Row("queries.sql", "due_us IS NOT NULL AND due_us <= ?1);\n\n-- count_ready_in_run", "due_us IS NOT NULL AND due_us < ?1);\n\n-- count_ready_in_run",
         "a job counts as ready exactly when it is due"),
     Row("queries.sql", "WHERE j.id = ?1 ORDER BY a.number;", "WHERE j.id = ?1 ORDER BY a.number DESC;", "history is told oldest first"),
+    Row("queries.sql", "ORDER BY j.key, a.number;", "ORDER BY j.key, a.number DESC;", "listed histories are told oldest first"),
     Row("queries.sql", "FROM runs ORDER BY key DESC LIMIT ?1;", "FROM runs ORDER BY key LIMIT ?1;", "runs are listed newest first"),
     # ---- settle.py
     Row("settle.py", "FAULT_DELAY_S: Final = 10.0", "FAULT_DELAY_S: Final = 0.0", "a fault does not spin"),

@@ -11,6 +11,7 @@ from overseer_lite import errors
 from overseer_lite.cli import main
 from overseer_lite.config import SETTINGS
 from overseer_lite.job import Outcome
+from overseer_lite.sqlite import examine
 from tests.pages.blocks import ROOT, read
 
 
@@ -44,6 +45,13 @@ def test_every_finding_of_doctor_has_a_row():
     names = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
 
     assert set(column("docs/operating.md", "finding")) == names
+
+
+def test_a_look_that_could_not_be_taken_is_named_as_its_findings_are():
+    """Such a finding has the name of the look: it must be one that can be looked up as well."""
+    looks = {look.__name__ for look in (*examine._OUTSIDE, examine._schema, *examine._INSIDE)}
+
+    assert {name.strip("_").replace("_", " ") for name in looks} <= set(column("docs/operating.md", "finding"))
 
 
 def test_every_outcome_has_a_row():

@@ -516,9 +516,9 @@ def test_an_attempt_that_ends_while_it_is_looked_at_is_not_told_as_started():
     """Jobs are listed before their attempts are: between the two an attempt may end."""
 
     class EndsMeanwhile(MemoryStore):
-        def attempts(self, job_id):
-            self.finish_job(Attempt(job_id, 2, "w"))
-            return super().attempts(job_id)
+        def attempts_of(self, job_ids):
+            self.finish_job(Attempt("r/a", 2, "w"))
+            return super().attempts_of(job_ids)
 
     store = EndsMeanwhile(ManualClock())
     store.transact_graph(job_graph({"a": []}, id="r"))

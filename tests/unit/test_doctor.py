@@ -198,7 +198,7 @@ def test_a_state_directory_others_can_write_is_an_error(cli, store):
     """They could put lock files there."""
     os.chmod(os.path.join(store.state_directory, "workers"), 0o777)
 
-    only(cli("doctor --json"), "directories", "error", "can be written by others (mode 0777)", "chmod go-w")
+    only(cli("doctor --json"), "state directory", "error", "can be written by others (mode 0777)", "chmod go-w")
 
 
 def test_a_file_of_two_names_is_an_error(cli, store, tmp_path):
@@ -230,7 +230,7 @@ def test_a_newer_schema_is_an_error(cli, store):
     store.close()
     outside(store.path, "PRAGMA user_version = 9")
 
-    only(cli("doctor --json"), "opening", "error", "its schema is version 9", "Upgrade overseer_lite")
+    only(cli("doctor --json"), "schema", "error", "its schema is version 9", "Upgrade overseer_lite")
 
 
 @pytest.mark.slow

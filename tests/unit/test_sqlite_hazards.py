@@ -1132,6 +1132,18 @@ def test_each_named_statement_is_one_statement_without_quoted_values():
         assert "{" not in statement, name
 
 
+def names_in(tree):
+    """Return every string that stands in a file by itself: statements are named so, in a call or in a table."""
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_each_named_statement_is_used():
+    """One that nobody names is read by people and checked by nobody."""
+    used = set().union(*(names_in(ast.parse(file.read_text())) for file in WING.glob("*.py")))
+
+    assert sorted(set(connection.SQL) - used) == []
+
+
 def test_the_marks_of_a_new_store_are_those_that_are_looked_for():
     """Written out in one place as SQL, in the other as numbers."""
     assert (

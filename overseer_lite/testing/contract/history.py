@@ -59,3 +59,22 @@ class HistoryClauses(Clauses):
         submit(store, Job("a"))
         start(store)
         assert store.attempts("r/a") == []
+
+    @needs("history", "histories", "exchange")
+    def test_c173_the_histories_of_many_jobs_are_those_of_each_without_outputs(self, store: FullStore) -> None:
+        """Each once, though asked for twice; who has none is left out, and who is not stored is no error."""
+        submit(store, Job("a"), Job("b"), Job("never"), Job("unasked"))
+        for name in ("a", "unasked", "b"):
+            evidence = Evidence(2.0, 1.0, exit_code=1, output="words", output_bytes=5)
+            settle(store, start(store, f"r/{name}"), Outcome.FAILED, failure=BOOM, delay_s=0.0, evidence=evidence)
+        store.finish_job(start(store, "r/a"))
+        start(store, "r/b")
+
+        asked = ["r/b", "r/never", "r/a", "r/nonesuch", "r/b"]
+        expected = {
+            job_id: [record._replace(output="", output_bytes=0) for record in store.attempts(job_id)]
+            for job_id in ("r/a", "r/b")
+        }
+        assert [len(records) for records in expected.values()] == [2, 1]
+        assert store.attempts_of(asked) == expected
+        assert store.attempts_of([]) == {}
