@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import graphlib
 import statistics
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from overseer_lite.job import Status
+from overseer_lite.report.chain import Chains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from overseer_lite.job import JobInfo
 
@@ -27,7 +27,7 @@ class Estimate:
         """Take in for how long a job of that type ran which finished."""
         self._ran.setdefault(type, deque(maxlen=_REMEMBERED)).append(ran_s)
 
-    def left_s(self, jobs: Iterable[JobInfo], workers: int, elapsed_s: Mapping[str, float]) -> float | None:
+    def left_s(self, jobs: Collection[JobInfo], workers: int, elapsed_s: Mapping[str, float]) -> float | None:
         """Return the seconds until all that can run has run; None while no job has finished.
 
         What is left is shared by the workers, but takes no less than its longest chain of dependencies. A type of which
@@ -46,8 +46,5 @@ class Estimate:
             for job in jobs
             if job.status is Status.STARTED or (job.status is Status.UNSTARTED and not job.stuck)
         }
-        waits = {job.id: [above for above in job.dependencies if above in left] for job in jobs if job.id in left}
-        ends: dict[str, float] = {}
-        for job_id in graphlib.TopologicalSorter(waits).static_order():
-            ends[job_id] = left[job_id] + max((ends[above] for above in waits[job_id]), default=0.0)
-        return max(sum(left.values()) / max(1, workers), max(ends.values(), default=0.0))
+        chains = Chains(left, ((job.id, job.dependencies) for job in jobs))
+        return max(sum(left.values()) / max(1, workers), chains.length)

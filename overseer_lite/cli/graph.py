@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import graphlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
 from overseer_lite.cli import show as say
 from overseer_lite.cli.session import check_run, command, run_option, session
+from overseer_lite.report.chain import Chains
+from overseer_lite.report.mermaid import COLOURS, as_label, flowchart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,19 +19,16 @@ if TYPE_CHECKING:
 DRAWN_UP_TO: Final = 500
 _NAMED_UP_TO: Final = 8
 
-#: How a state is drawn: in text, and the fill colour elsewhere.
+#: How a state is drawn in text.
 MARKS: Final = {
-    "finished": ("+", "#c8e6c9"),
-    "started": (">", "#b3e5fc"),
-    "failed": ("!", "#ffcdd2"),
-    "aborted": ("x", "#ef9a9a"),
-    "stuck": ("#", "#ffe0b2"),
-    "ready": ("o", "#ffffff"),
-    "unstarted": (".", "#eeeeee"),
+    "finished": "+",
+    "started": ">",
+    "failed": "!",
+    "aborted": "x",
+    "stuck": "#",
+    "ready": "o",
+    "unstarted": ".",
 }
-# Of several jobs drawn as one, the state that is most to be known.
-_LOUDEST: Final = ("failed", "aborted", "stuck", "started", "ready", "unstarted", "finished")
-_OTHER_RUN: Final = "#ffffff"
 
 
 class Node(NamedTuple):
@@ -87,13 +85,9 @@ def graph(form: str, run: str | None) -> None:
 
 
 def _layers(jobs: Sequence[JobInfo]) -> dict[str, int]:
-    """Return the layer of each job, by id, in an order in which none stands before what it waits for."""
-    inside = {job.id: job.dependencies for job in jobs}
-    layers: dict[str, int] = {}
-    for job_id in graphlib.TopologicalSorter(inside).static_order():
-        if job_id in inside:
-            layers[job_id] = 1 + max((layers[above] for above in inside[job_id] if above in inside), default=-1)
-    return layers
+    """Return the layer of each job, by id."""
+    chains = Chains({job.id: 1 for job in jobs}, ((job.id, job.dependencies) for job in jobs))
+    return {job.id: round(chains.length_to(job.id)) - 1 for job in jobs}
 
 
 def job_nodes(jobs: Sequence[JobInfo]) -> list[Node]:
@@ -122,7 +116,7 @@ def type_nodes(jobs: Sequence[JobInfo]) -> list[Node]:
     nodes = []
     for kind, of_type in members.items():
         states = [say.state(job) for job in of_type]
-        counted = {state: states.count(state) for state in _LOUDEST if state in states}
+        counted = {state: states.count(state) for state in COLOURS if state in states}
         above = dict.fromkeys(types.get(other, other) for job in of_type for other in job.dependencies)
         above.pop(kind, None)  # jobs of a type that wait for one another
         detail = ", ".join(f"{number:,} {state}" for state, number in counted.items())
@@ -156,13 +150,13 @@ def ascii_lines(run: str, nodes: Sequence[Node]) -> Iterator[str]:
     while todo:
         node, depth, parent = todo.pop()
         others = [labels.get(key, key) for key in node.above if key != parent]
-        words = [MARKS[node.state][0], node.label, node.note]
+        words = [MARKS[node.state], node.label, node.note]
         if others:
             words.append(f"<- {'also ' if parent else ''}{_some(others)}")
         yield "  " * depth + say.escape(" ".join(word for word in words if word))
         todo += [(child, depth + 1, node.key) for child in reversed(below.get(node.key, ()))]
     drawn = {node.state for node in nodes}
-    yield ", ".join(f"{mark} {state}" for state, (mark, _colour) in MARKS.items() if state in drawn)
+    yield ", ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in drawn)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -171,52 +165,41 @@ def _some(names: Sequence[str]) -> str:
 
 
 def mermaid_lines(_run: str, nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield a Mermaid flowchart, coloured by state."""
-    keys, others = _numbered(nodes)
-    yield "flowchart LR"
-    for node in nodes:
-        yield f'  {keys[node.key]}["{_mermaid(_words(node))}"]:::{node.state}'
-    for other in others:
-        yield f'  {keys[other]}(["{_mermaid(other)}"])'
-    for node in nodes:
-        for key in node.above:
-            yield f"  {keys[key]} --> {keys[node.key]}"
-    drawn = {node.state for node in nodes}
-    for state, (_mark, colour) in MARKS.items():
-        if state in drawn:
-            yield f"  classDef {state} fill:{colour},stroke:#666,color:#000"
+    """Return a Mermaid flowchart, coloured by state."""
+    numbers, others = _numbered(nodes)
+    return flowchart(
+        [(as_label(say.escape(_words(node))), node.state) for node in nodes],
+        [(numbers[key], numbers[node.key]) for node in nodes for key in node.above],
+        [as_label(say.escape(other)) for other in others],
+    )
 
 
 def dot_lines(run: str, nodes: Sequence[Node]) -> Iterator[str]:
     """Yield a digraph for Graphviz, coloured by state."""
-    keys, others = _numbered(nodes)
+    numbers, others = _numbered(nodes)
     yield f"digraph {_dot(run)} {{"
     yield '  rankdir=LR; node [shape=box, style="rounded,filled", fontname="sans-serif"];'
     for node in nodes:
-        colour = MARKS[node.state][1]
-        yield f"  {keys[node.key]} [label={_dot(_words(node))}, tooltip={_dot(node.state)}, fillcolor={_dot(colour)}];"
+        words, (fill, text) = _dot(_words(node)), COLOURS[node.state]
+        drawn = f'tooltip={_dot(node.state)}, fillcolor="{fill}", fontcolor="{text}"'
+        yield f"  n{numbers[node.key]} [label={words}, {drawn}];"
     for other in others:
-        yield f'  {keys[other]} [label={_dot(other)}, style="dashed", fillcolor={_dot(_OTHER_RUN)}];'
+        yield f'  n{numbers[other]} [label={_dot(other)}, style="dashed"];'
     for node in nodes:
         for key in node.above:
-            yield f"  {keys[key]} -> {keys[node.key]};"
+            yield f"  n{numbers[key]} -> n{numbers[node.key]};"
     yield "}"
 
 
-def _numbered(nodes: Sequence[Node]) -> tuple[Mapping[str, str], Sequence[str]]:
-    """Return a plain word for each key, since ids may hold anything; and those keys that are of other runs."""
+def _numbered(nodes: Sequence[Node]) -> tuple[Mapping[str, int], Sequence[str]]:
+    """Return a number for each key, since ids may hold anything; and those keys that are of other runs."""
     own = dict.fromkeys(node.key for node in nodes)
     others = [key for key in dict.fromkeys(key for node in nodes for key in node.above) if key not in own]
-    return {key: f"n{number}" for number, key in enumerate([*own, *others])}, others
+    return {key: number for number, key in enumerate([*own, *others])}, others
 
 
 def _words(node: Node) -> str:
     return f"{node.label} {node.note}".strip()
-
-
-def _mermaid(text: str) -> str:
-    """Return text for a quoted label: what Mermaid would read as markup is written by number."""
-    return "".join(f"#{ord(one)};" if one in '"#<>&`\\' else one for one in say.escape(text))
 
 
 def _dot(text: str) -> str:

@@ -1,15 +1,15 @@
-"""A run's graph as a Mermaid picture, coloured by status."""
+"""A run's graph as a Mermaid picture, and the colours of every drawing: of the report's, and of those of `graph`."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.job import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from overseer_lite.job import JobInfo
 
@@ -17,14 +17,23 @@ _DRAWN: Final = 200
 _EDGES: Final = 500  # Mermaid draws no picture of more, nor of more than 50,000 characters
 _LABEL_CHARS: Final = 60
 
-#: How each status is drawn, the one that matters most first: a type has the colour of its worst job.
-_COLOURS: Final = {
-    "failed": "#cf222e,color:#fff",
-    "aborted": "#a40e26,color:#fff",
-    "stuck": "#d4a72c,color:#000",
-    "started": "#0969da,color:#fff",
-    "unstarted": "#d0d7de,color:#000",
-    "finished": "#1a7f37,color:#fff",
+
+class Colours(NamedTuple):
+    """How a state is drawn."""
+
+    fill: str
+    text: str
+
+
+#: By state, the one that is most to be known first: several jobs drawn as one have the colour of the first they have.
+COLOURS: Final = {
+    "failed": Colours("#cf222e", "#ffffff"),
+    "aborted": Colours("#a40e26", "#ffffff"),
+    "stuck": Colours("#d4a72c", "#000000"),
+    "started": Colours("#0969da", "#ffffff"),
+    "ready": Colours("#ffffff", "#000000"),
+    "unstarted": Colours("#d0d7de", "#000000"),
+    "finished": Colours("#1a7f37", "#ffffff"),
 }
 
 
@@ -48,13 +57,36 @@ def mermaid(jobs: Sequence[JobInfo]) -> str | None:
     return _picture([(_label(kind) + _numbers(found), _worst(found)) for kind, found in counts.items()], between)
 
 
-def _picture(nodes: Sequence[tuple[str, str]], edges: Iterable[tuple[int, int]]) -> str:
+def flowchart(
+    nodes: Sequence[tuple[str, str]], edges: Iterable[tuple[int, int]], others: Iterable[str] = ()
+) -> Iterator[str]:
+    """Yield the lines of a Mermaid flowchart, coloured by state.
+
+    Args:
+        nodes: Label, as markup, and state of each.
+        edges: Pairs of numbers of nodes, the one that is waited for first; those after `nodes` are of `others`.
+        others: Labels of what is drawn apart: it belongs to no state here.
+    """
+    yield "flowchart LR"
+    for number, (label, word) in enumerate(nodes):
+        yield f'  n{number}["{label}"]:::{word}'
+    for number, label in enumerate(others, len(nodes)):
+        yield f'  n{number}(["{label}"])'
+    for above, below in edges:
+        yield f"  n{above} --> n{below}"
     used = {word for _, word in nodes}
-    lines = ["flowchart LR"]
-    lines += [f'  n{number}["{label}"]:::{word}' for number, (label, word) in enumerate(nodes)]
-    lines += [f"  n{above} --> n{below}" for above, below in edges]
-    lines += [f"  classDef {word} fill:{colour}" for word, colour in _COLOURS.items() if word in used]
-    return "\n".join(lines) + "\n"
+    for word, (fill, text) in COLOURS.items():
+        if word in used:
+            yield f"  classDef {word} fill:{fill},color:{text}"
+
+
+def as_label(text: str) -> str:
+    """Return text that is nothing but a label: whatever Mermaid or HTML could read otherwise is written as `#35;`."""
+    return re.sub(r"[^\w \-./(),:]", lambda found: f"#{ord(found[0])};", text)
+
+
+def _picture(nodes: Sequence[tuple[str, str]], edges: Iterable[tuple[int, int]]) -> str:
+    return "\n".join([*flowchart(nodes, edges), ""])
 
 
 def _word(job: JobInfo) -> str:
@@ -62,14 +94,12 @@ def _word(job: JobInfo) -> str:
 
 
 def _worst(found: Counter[str]) -> str:
-    return next(word for word in _COLOURS if found[word])
+    return next(word for word in COLOURS if found[word])
 
 
 def _numbers(found: Counter[str]) -> str:
-    return "<br/>" + ", ".join(f"{found[word]:,} {word}" for word in _COLOURS if found[word])
+    return "<br/>" + ", ".join(f"{found[word]:,} {word}" for word in COLOURS if found[word])
 
 
 def _label(text: str) -> str:
-    """Return text that is nothing but a label: whatever Mermaid or HTML could read otherwise is written as `#35;`."""
-    text = text if len(text) <= _LABEL_CHARS else f"{text[:_LABEL_CHARS]}..."
-    return re.sub(r"[^\w \-./]", lambda found: f"#{ord(found[0])};", text)
+    return as_label(text if len(text) <= _LABEL_CHARS else f"{text[:_LABEL_CHARS]}...")

@@ -18,6 +18,7 @@ from overseer_lite.cli.events import Event, History
 from overseer_lite.cli.main import program
 from overseer_lite.graph import Graph, job_graph
 from overseer_lite.job import Attempt, Evidence, Failure, Job, Outcome, Settlement, stored
+from overseer_lite.report import markdown
 from overseer_lite.store import open_store
 from overseer_lite.testing import ManualClock, MemoryStore
 from tests.conftest import Ended
@@ -356,8 +357,21 @@ def test_graph_as_mermaid_names_every_job_and_every_dependency(cli, diamond):
         "  n5 --> n3",
     ]
     assert [line.split()[:2] for line in lines[12:]] == [
-        ["classDef", state] for state in ("finished", "started", "failed", "stuck", "ready")
+        ["classDef", state] for state in ("failed", "stuck", "started", "ready", "finished")
     ]
+
+
+def test_every_drawing_of_a_run_has_the_same_colours(cli, store, diamond):
+    """The picture in a CI summary, and those that `graph` makes: red is one thing."""
+    of_dot = re.findall(r'tooltip="(\w+)", fillcolor="(#\w+)", fontcolor="(#\w+)"', cli("graph --format dot").out)
+    own, report = (
+        {(word, *colours) for word, *colours in re.findall(r"classDef (\w+) fill:(#\w+),color:(#\w+)", text)}
+        for text in (cli("graph --format mermaid").out, markdown(store, "r"))
+    )
+
+    assert own == set(of_dot)
+    assert {word for word, *_colours in own} == {"failed", "stuck", "started", "ready", "finished"}
+    assert {each for each in report if each[0] != "unstarted"} == {each for each in own if each[0] != "ready"}
 
 
 def test_graph_as_dot_names_every_job_and_every_dependency(cli, diamond):
@@ -379,7 +393,7 @@ def test_a_name_cannot_break_out_of_a_drawing(cli, store):
     store.transact_graph(Graph.of([Job("t", name='a"]; x\\<b>')], id="r"))
 
     assert cli("graph").out.splitlines()[1] == 'o a"]; x\\<b> (t)'
-    assert '  n0["a#34;]; x#92;#60;b#62; (t)"]:::ready' in cli("graph --format mermaid").out.splitlines()
+    assert '  n0["a#34;#93;#59; x#92;#60;b#62; (t)"]:::ready' in cli("graph --format mermaid").out.splitlines()
     assert r'label="a\"]; x\\<b> (t)"' in cli("graph --format dot").out
 
 

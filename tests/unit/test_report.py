@@ -241,12 +241,12 @@ flowchart LR
   n1 --> n2
   n3 --> n4
   n5 --> n6
-  classDef failed fill:#cf222e,color:#fff
-  classDef aborted fill:#a40e26,color:#fff
-  classDef stuck fill:#d4a72c,color:#000
-  classDef started fill:#0969da,color:#fff
-  classDef unstarted fill:#d0d7de,color:#000
-  classDef finished fill:#1a7f37,color:#fff
+  classDef failed fill:#cf222e,color:#ffffff
+  classDef aborted fill:#a40e26,color:#ffffff
+  classDef stuck fill:#d4a72c,color:#000000
+  classDef started fill:#0969da,color:#ffffff
+  classDef unstarted fill:#d0d7de,color:#000000
+  classDef finished fill:#1a7f37,color:#ffffff
 ```
 """
 
@@ -321,8 +321,8 @@ def test_a_large_graph_is_drawn_by_type_with_counts_in_the_colour_of_its_worst_j
         '  n0["part<br/>1 failed, 199 unstarted"]:::failed\n'
         '  n1["merge<br/>1 stuck"]:::stuck\n'
         "  n0 --> n1\n"
-        "  classDef failed fill:#cf222e,color:#fff\n"
-        "  classDef stuck fill:#d4a72c,color:#000\n"
+        "  classDef failed fill:#cf222e,color:#ffffff\n"
+        "  classDef stuck fill:#d4a72c,color:#000000\n"
     )
 
 
