@@ -33,7 +33,9 @@ class Chains:
     """
 
     def __init__(self, lengths: Mapping[str, float], waits_for: Iterable[tuple[str, Iterable[str]]]) -> None:
-        above = {job_id: [other for other in others if other in lengths] for job_id, others in waits_for if job_id in lengths}
+        above = {
+            job_id: [other for other in others if other in lengths] for job_id, others in waits_for if job_id in lengths
+        }
         self.links: dict[str, Link] = {}
         for job_id in graphlib.TopologicalSorter(above).static_order():
             before = max(above.get(job_id, ()), key=self.length_to, default=None)
@@ -41,7 +43,7 @@ class Chains:
             self.links[job_id] = Link(lengths[job_id] + longest, before)
 
     def length_to(self, job_id: str) -> float:
-        """Return the length of the longest chain that ends with an job_id."""
+        """Return the length of the longest chain that ends with a job."""
         return self.links[job_id].length
 
     @property
