@@ -149,6 +149,18 @@ class Request(NamedTuple):
     wish: str
 
 
+class HeldLog(NamedTuple):
+    """A log that has grown large.
+
+    Attributes:
+        readers: Pids of the other processes that read the store just now, as far as they can be seen; one that reads one
+            snapshot for long keeps the log from beginning anew.
+    """
+
+    size_bytes: int
+    readers: frozenset[int]
+
+
 class Backup(NamedTuple):
     """A copy that was made.
 
@@ -326,6 +338,10 @@ class FullStore(Store, Protocol):
 
     def check_in_place(self) -> None:
         """Raise StoreReplacedError if the path no longer names the open file."""
+        ...
+
+    def held_log(self) -> HeldLog | None:
+        """Return how large the log of what is committed has grown, and who reads it; None while it is no larger than it should be."""
         ...
 
     def close(self) -> None:

@@ -200,6 +200,14 @@ def read_proc(path: str) -> bytes:
         os.close(fd)
 
 
+def program_of(pid: int) -> str:
+    """Return the name of the program that a process runs, at most 15 characters; "?" if it cannot be told. For messages."""
+    try:
+        return read_proc(f"/proc/{pid}/comm").decode("utf-8", "replace").strip()
+    except OSError:
+        return "?"
+
+
 def open_pidfd(identity: Identity, boot_id: str | None = None) -> int | None:
     """Open a descriptor of that very process; it becomes readable when the process, all its threads included, is dead.
 

@@ -399,7 +399,7 @@ def flock_holder(file: int | str) -> int | None:
 
 def _flock_holder(fd: int) -> int | None:
     try:
-        wanted = f"{_kernel_device(fd)}:{os.fstat(fd).st_ino}"
+        wanted = f"{kernel_device(fd)}:{os.fstat(fd).st_ino}"
         lines = read_proc("/proc/locks").decode("ascii").splitlines()
     except (*_FORGOTTEN, PermissionError):
         return None
@@ -410,8 +410,8 @@ def _flock_holder(fd: int) -> int | None:
     return None
 
 
-def _kernel_device(fd: int) -> str:
-    """Return the device of a descriptor's file as /proc/locks has it.
+def kernel_device(fd: int) -> str:
+    """Return the device of a descriptor's file, or of another file beside it, as /proc/locks has it.
 
     On some filesystems (btrfs, overlay) fstat gives another; the table of mounts gives the kernel's own.
     """

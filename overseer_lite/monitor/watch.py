@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from overseer_lite.liveness.identity import Identity, Life, look, read_stat, send_signal
 from overseer_lite.liveness.workerfile import Snapshot, WorkerFile, WorkerFileError, take
 from overseer_lite.monitor.burial import Burials, snapshot_of
+from overseer_lite.monitor.held_log import LogWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -62,6 +63,7 @@ class Monitor:
         self._store = store
         self._silent_for_s = silent_for_s
         self._burials = Burials(store, spare=spare, adopted=adopted)
+        self._log_watch = LogWatch(store)
         self._suspected: dict[str, _Suspicion] = {}
         self._free_since: dict[str, float] = {}  # locks of another pid namespace; monotonic
         self._reported: set[tuple[str, str]] = set()
@@ -79,6 +81,7 @@ class Monitor:
             own: Workers whose death this process is told by the kernel; their silence is watched, their death is not.
         """
         self._store.check_in_place()
+        self._log_watch.look()
         recovered = []
         present = set(own)
         files = self._files()  # before the rows: whoever has made its file and entered itself since is not among them

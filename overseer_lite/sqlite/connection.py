@@ -37,7 +37,7 @@ APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
 SCHEMA_VERSION: Final = 1
 BUSY_MS: Final = 250
 FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
-_LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
+LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
 _LARGE_LOG_PAUSE_S: Final = 0.01
 _READ_TIMEOUT_S: Final = 5.0
 _MAGIC: Final = b"SQLite format 3\0"
@@ -315,7 +315,7 @@ class Database:
 
         20,000 commits within one second of a listing made 78 MiB of it; slowed down, they add little more.
         """
-        if self._log_bytes > _LARGE_LOG_BYTES:
+        if self._log_bytes > LARGE_LOG_BYTES:
             time.sleep(_LARGE_LOG_PAUSE_S)
 
     def _check(self, paths: Iterable[str]) -> int:

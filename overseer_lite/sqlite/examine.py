@@ -15,12 +15,13 @@ from overseer_lite.errors import (
     UnusableStoreError,
 )
 from overseer_lite.liveness import tree as trees
-from overseer_lite.liveness.identity import Identity, Life, look, read_proc, read_stat
+from overseer_lite.liveness.identity import Identity, Life, look, program_of, read_stat
 from overseer_lite.liveness.workerfile import Snapshot, WorkerFile, WorkerFileError, take
 from overseer_lite.liveness.writers import has_writer
 from overseer_lite.sqlite import engine, files
 from overseer_lite.sqlite.connection import FLOOR_BYTES, Database
 from overseer_lite.sqlite.look import Reader
+from overseer_lite.sqlite.readers import readers_of
 from overseer_lite.store import Finding
 
 if TYPE_CHECKING:
@@ -225,8 +226,12 @@ def _log(subject: Subject) -> Iterator[Finding]:
     users = [pid for pid in trees.holders(subject.path) if pid != os.getpid()]
     detail = f"{size / _MIB:.1f} MiB; open in {_named(users) or 'no other process'}"
     if size > _WAL_LIMIT_BYTES:
+        reading = _named(sorted(readers_of(subject.path))) or "no other process to be seen"
         yield Finding(
-            "log", WARNING, detail, "One of them holds a snapshot for long (a shell, a listing); end it, and it shrinks"
+            "log",
+            WARNING,
+            f"{detail}; read just now by {reading}",
+            "One of them holds a snapshot for long (a shell, a listing); end it, and it shrinks",
         )
     else:
         yield Finding("log", OK, detail)
@@ -457,12 +462,5 @@ def _put_aside(path: str) -> list[str]:
 
 
 def _named(pids: list[int]) -> str:
-    shown = [f"process {pid} ({_command(pid)})" for pid in pids[:8]]
+    shown = [f"process {pid} ({program_of(pid)})" for pid in pids[:8]]
     return ", ".join(shown) + (f" and {len(pids) - 8} more" if len(pids) > 8 else "")
-
-
-def _command(pid: int) -> str:
-    try:
-        return read_proc(f"/proc/{pid}/comm").decode("utf-8", "replace").strip()
-    except OSError:
-        return "?"

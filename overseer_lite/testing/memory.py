@@ -184,6 +184,9 @@ class MemoryStore:
     def check_in_place(self) -> None:
         """Do nothing: nobody can take it away."""
 
+    def held_log(self) -> None:
+        """Return None: it keeps no log."""
+
     def job_info(self, job_id: str) -> JobInfo | None:
         """Return what is known of a job, None if there is none of that id."""
         job = self._jobs.get(job_id)

@@ -270,7 +270,7 @@ def test_writers_slow_down_where_the_log_has_grown_large(store, monkeypatch):
     monkeypatch.setattr(connection, "_LARGE_LOG_PAUSE_S", 0.3)
     took_s = []
     for run, large in (("a", 1 << 30), ("b", 1 << 30), ("c", 0)):
-        monkeypatch.setattr(connection, "_LARGE_LOG_BYTES", large)
+        monkeypatch.setattr(connection, "LARGE_LOG_BYTES", large)
         begun = time.monotonic()
         submit(store, run)
         took_s.append(time.monotonic() - begun)
