@@ -2,19 +2,17 @@
 
 import fcntl
 import json
-import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from overseer_lite import errors, failpoints
+from overseer_lite import errors, failpoints, store
 from overseer_lite.job import Attempt, Failure, JobInfo, Status, encode, merge_args
-from overseer_lite.store import Submitted, superseded
 
 
 class JsonStore:
     capabilities = frozenset({"shared", "failpoints"})
 
-    def __init__(self, path, clock, crash_limit):
-        self.path, self.clock, self.crash_limit = path, clock, crash_limit
+    def __init__(self, directory, clock, crash_limit=3):
+        self.path, self.clock, self.limit = directory / "jobs.json", clock, crash_limit
 
     @contextmanager
     def jobs(self, point=None):
@@ -24,48 +22,42 @@ class JsonStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             boot, rows = json.loads(self.path.read_text()) if self.path.exists() else ("", {})
             if boot != self.now.boot_id:
-                self.carry_over(rows)
+                for row in rows.values():
+                    left_us = max(0, min(row["delay"], row["due_wall"] - self.now.wall_us))
+                    row |= {"beat": -(1 << 62), "due": self.now.boottime_us + left_us}
             yield rows
             if point or boot != self.now.boot_id:
                 draft = self.path.with_suffix(".new")
                 draft.write_text(json.dumps([self.now.boot_id, rows]))
                 failpoints.hit(f"{point or 'beat'}.before_commit")
-                os.replace(draft, self.path)
-        if point:
-            failpoints.hit(f"{point}.after_commit")
+                draft.replace(self.path)
+                failpoints.hit(f"{point or 'beat'}.after_commit")
 
-    def carry_over(self, rows):
-        for row in rows.values():
-            row["beat"] = -(1 << 62)  # who beat in another boot is silent for ever
-            if row["due"]:
-                row["due"] = self.now.boottime_us + max(0, min(row["delay"], row["due_wall"] - self.now.wall_us))
+    def held(self, rows, verb, attempt):
+        row = rows.get(attempt.job_id)
+        if row is None or (row["worker"], row["attempt"]) != (attempt.worker, attempt.number):
+            raise store.superseded(verb, attempt, row and self.info(rows, row))
+        return row
 
-    @contextmanager
-    def held(self, verb, attempt, point="exchange"):
-        with self.jobs(point) as rows:
-            row = rows.get(attempt.job_id)
-            if row is None or (row["worker"], row["attempt"]) != (attempt.worker, attempt.number):
-                raise superseded(verb, attempt, row and self.info(rows, attempt.job_id))
-            yield rows, row
-
-    def move(self, row, status, failure=None, delay_s=0.0):
-        row |= {"status": status, "worker": None, "failure": failure or row["failure"], **self.due(delay_s)}
-
-    def due(self, delay_s):
+    def move(self, row, status, delay_s=0.0, **more):
         us = round(delay_s * 1e6)
-        return {"delay": us, "due": us and self.now.boottime_us + us, "due_wall": us and self.now.wall_us + us}
+        row |= {"status": status, "worker": None, "delay": us, **more}
+        row |= {"due": self.now.boottime_us + us, "due_wall": self.now.wall_us + us}
 
     def ready(self, rows, row):
-        return row["status"] == "unstarted" and not waiting_for(rows, row) and row["due"] <= self.now.boottime_us
+        finished = all(rows[key]["status"] == "finished" for key in row["dependencies"])
+        return row["status"] == "unstarted" and finished and row["due"] <= self.now.boottime_us
 
-    def info(self, rows, job_id):
-        row = rows[job_id]
-        due_in_s = max(0, row["due"] - self.now.boottime_us) / 1e6 if row["status"] == "unstarted" else 0
-        seen = {field: row[field] for field in JobInfo._fields if field in row}
-        seen |= {"id": job_id, "status": Status(row["status"]), "dependencies": tuple(row["dependencies"])}
-        seen |= {"failure": row["failure"] and Failure(*row["failure"]), "due_in_s": due_in_s or None}
-        seen |= {"ready": self.ready(rows, row), "stuck": stuck(rows, row), "waiting_for": waiting_for(rows, row)}
-        return JobInfo(**seen, interruptions=0, request=None)
+    def stuck(self, rows, row):
+        above = [rows[key] for key in row["dependencies"] if row["status"] == "unstarted"]
+        return any(each["status"] in ("failed", "aborted") or self.stuck(rows, each) for each in above)
+
+    def info(self, rows, row):
+        seen = {field: row[field] for field in JobInfo._fields} | {"stuck": self.stuck(rows, row)}
+        seen |= {"status": Status(row["status"]), "dependencies": tuple(row["dependencies"])}
+        seen |= {"failure": row["failure"] and Failure(*row["failure"]), "ready": self.ready(rows, row)}
+        seen |= {"waiting_for": sum(rows[key]["status"] != "finished" for key in row["dependencies"])}
+        return JobInfo(**seen | {"due_in_s": max(0, row["due"] - self.now.boottime_us) / 1e6 or None})
 
     def install(self): ...
 
@@ -73,110 +65,85 @@ class JsonStore:
         resolved = graph.validate()
         with self.jobs("submit") as rows:
             new = {job_id: self.row(graph, job) for job_id, job in zip(resolved.ids, graph.jobs, strict=True)}
-            if not new.keys() & rows.keys():
-                for number, outside in resolved.external.items():
-                    for job_id in {*outside} - rows.keys():
-                        raise errors.UnknownDependencyError(resolved.ids[number], job_id)
-                rows.update(new)
-                return Submitted(resolved.ids, [])
-            differ = [job_id for job_id in new if job_id not in rows or content(rows[job_id]) != content(new[job_id])]
-            if differ:
-                raise errors.GraphConflictError([f"job {job_id!r} is not stored like this" for job_id in differ])
-            return Submitted([], resolved.ids)
+            if new.keys() & rows.keys():
+                differ = [key for key in new if key not in rows or rows[key]["content"] != new[key]["content"]]
+                if differ:
+                    raise errors.GraphConflictError([f"job {job_id!r} is not stored like this" for job_id in differ])
+                return store.Submitted([], resolved.ids)
+            for number, outside in resolved.external.items():
+                for job_id in {*outside} - rows.keys():
+                    raise errors.UnknownDependencyError(resolved.ids[number], job_id)
+            rows.update(new)
+            return store.Submitted(resolved.ids, [])
 
     def row(self, graph, job):
-        args = json.loads(merge_args(graph.args_json, job.args_json))
-        row = {"run": graph.id, "name": job.name, "type": job.type, "priority": job.priority, "status": "unstarted"}
-        row |= dict.fromkeys(["attempt", "failures", "crashes"], 0) | dict.fromkeys(["worker", "failure", "result"])
-        return row | {"args": args, "dependencies": graph.dependency_ids(job), "beat": None, **self.due(job.delay_s)}
+        args, above = json.loads(merge_args(graph.args_json, job.args_json)), graph.dependency_ids(job)
+        row = dict.fromkeys(JobInfo._fields) | {"attempt": 0, "failures": 0, "crashes": 0, "interruptions": 0}
+        row |= {"id": graph.job_id(job), "run": graph.id, "name": job.name, "type": job.type, "priority": job.priority}
+        row |= {"args": args, "dependencies": above, "content": json.dumps([job.type, args, above], sort_keys=True)}
+        self.move(row, "unstarted", job.delay_s)
+        return row
 
     def job_info(self, job_id):
         with self.jobs() as rows:
-            return self.info(rows, job_id) if job_id in rows else None
+            return self.info(rows, rows[job_id]) if job_id in rows else None
 
     def jobs_ready(self, types=None, limit=100):
         with self.jobs() as rows:
-            ready = [key for key, row in rows.items() if self.ready(rows, row)]
-            ready = [key for key in ready if types is None or rows[key]["type"] in types]
-            return sorted(ready, key=lambda key: -rows[key]["priority"])[:limit]
+            ready = [row for row in rows.values() if self.ready(rows, row) and (types is None or row["type"] in types)]
+            return [row["id"] for row in sorted(ready, key=lambda row: -row["priority"])][:limit]
 
     def reserve_job(self, worker, job_id):
         with self.jobs("exchange") as rows:
-            row = rows.get(job_id)
-            if row is None or not self.ready(rows, row):
+            if (row := rows.get(job_id)) is None or not self.ready(rows, row):
                 return None
-            self.move(row, "started")
-            row |= {"worker": worker, "attempt": row["attempt"] + 1, "beat": self.now.monotonic_us}
+            self.move(row, "started", worker=worker, attempt=row["attempt"] + 1, beat=self.now.monotonic_us)
             return Attempt(job_id, row["attempt"], worker)
 
     def heartbeat_job(self, attempt):
-        with self.held("heartbeat", attempt, "beat") as (_rows, row):
-            row["beat"] = self.now.monotonic_us
+        with self.jobs("beat") as rows:
+            self.held(rows, "heartbeat", attempt)["beat"] = self.now.monotonic_us
 
     def finish_job(self, attempt, result=None, added=()):
         if added:
             raise errors.InvalidInputError("This store takes no jobs from handlers. Submit them with the graph.")
         encode(result, "the result")
-        with self.held("finish", attempt) as (_rows, row):
-            self.move(row, "finished")
-            row |= {"result": result, "failure": None}
+        with self.jobs("exchange") as rows:
+            self.move(self.held(rows, "finish", attempt), "finished", result=result, failure=None)
 
     def fail_job(self, attempt, failure=None, retry_in_s=None):
-        with self.held("fail", attempt) as (_rows, row):
-            row["failures"] += 1
-            self.move(row, "failed" if retry_in_s is None else "unstarted", failure, retry_in_s or 0)
+        with self.jobs("exchange") as rows:
+            row = self.held(rows, "fail", attempt)
+            row |= {"failures": row["failures"] + 1, "failure": failure or row["failure"]}
+            self.move(row, "failed" if retry_in_s is None else "unstarted", retry_in_s or 0)
 
     def reset_job(self, attempt, delay_s=0.0, crashed=False):
-        try:
-            with self.held("reset", attempt) as (_rows, row):
-                row["crashes"] += crashed
-                self.move(row, "unstarted", None, delay_s)
-                if crashed and row["crashes"] == self.crash_limit:
-                    self.move(row, "failed", Failure("crash", f"crashed {self.crash_limit} times, which is the limit"))
-        except errors.SupersededError:
-            return False
-        return True
+        with suppress(errors.SupersededError), self.jobs("exchange") as rows:
+            row = self.held(rows, "reset", attempt)
+            self.move(row, "unstarted", delay_s, crashes=row["crashes"] + crashed)
+            if crashed and row["crashes"] == self.limit:
+                self.move(row, "failed", failure=Failure("crash", f"crashed {self.limit} times, which is the limit"))
+            return True
+        return False
 
     def abort_job(self, job_id, failure=None, attempt=None):
-        if attempt is not None:
-            with self.held("abort", attempt) as (rows, _row):
-                return self.abort(rows, job_id, failure)
-        with self.jobs("act") as rows:
-            if job_id not in rows:
+        with self.jobs("exchange" if attempt else "act") as rows:
+            row = self.held(rows, "abort", attempt) if attempt else rows.get(job_id)
+            if row is None:
                 raise errors.UnknownJobError(job_id)
-            return self.abort(rows, job_id, failure) if rows[job_id]["status"] == "unstarted" else []
-
-    def abort(self, rows, job_id, failure):
-        self.move(rows[job_id], "aborted", failure)
-        aborted, level, seen = [job_id], {job_id}, {job_id}
-        while level := {key for key, row in rows.items() if level & {*row["dependencies"]}} - seen:
-            seen |= level
-            aborted += [key for key in rows if key in level and rows[key]["status"] == "unstarted"]
-            for key in aborted[1:]:
-                self.move(rows[key], "aborted")
-        return aborted
+            if attempt is None and row["status"] != "unstarted":
+                return []
+            self.move(row, "aborted", failure=failure or row["failure"])
+            aborted, level = [job_id], [job_id]
+            while level := [key for key, row in rows.items() if {*level} & {*row["dependencies"]}]:
+                for key in (key for key in level if rows[key]["status"] == "unstarted"):
+                    self.move(rows[key], "aborted")
+                    aborted.append(key)
+            return aborted
 
     def jobs_dead(self, silent_for_s):
         with self.jobs() as rows:
             since = self.now.monotonic_us - round(silent_for_s * 1e6)
-            silent = [key for key, row in rows.items() if row["worker"] and row["beat"] < since]
-            silent.sort(key=lambda key: rows[key]["beat"])
-            return [Attempt(key, rows[key]["attempt"], rows[key]["worker"]) for key in silent]
-
-
-def waiting_for(rows, row):
-    return sum(rows[above]["status"] != "finished" for above in row["dependencies"])
-
-
-def stuck(rows, row):
-    above = [rows[key] for key in row["dependencies"]]
-    bad = any(each["status"] in ("failed", "aborted") or stuck(rows, each) for each in above)
-    return row["status"] == "unstarted" and bad
-
-
-def content(row):
-    return json.dumps([row["type"], row["args"], row["dependencies"]], sort_keys=True)
-
-
-def factory(directory, clock, crash_limit=3):
-    return JsonStore(directory / "jobs.json", clock, crash_limit)
+            silent = [row for row in rows.values() if row["worker"] and row["beat"] < since]
+            silent.sort(key=lambda row: row["beat"])
+            return [Attempt(row["id"], row["attempt"], row["worker"]) for row in silent]
