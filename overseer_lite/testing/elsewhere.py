@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TYPES: Final = ("t", "u")
 JOBS: Final = 96
+OWN_RUNS: Final = 3
 LARGE: Final = 20_000
 _WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.001
@@ -170,6 +171,13 @@ def crowd() -> Graph:
     return graph
 
 
+def own_graph(worker: str, number: int) -> Graph:
+    """Return the n-th graph, from 1 to `OWN_RUNS`, that a process submits alone: three jobs, one after the other."""
+    names = [f"{worker}-{number}-{n}" for n in range(3)]
+    jobs = [Job("t", name=name, dependencies=names[n - 1 : n]) for n, name in enumerate(names)]
+    return Graph.of(jobs, id=f"own-{worker}-{number}")
+
+
 class _Hammer:
     def __init__(self, store: FullStore, plan: Plan) -> None:
         self._store, self._worker = store, plan.worker
@@ -187,11 +195,9 @@ class _Hammer:
             settlements = [self._end(attempt) for attempt in reserved]
             if not settlements and self._all_ended():
                 return
-            if own < 3 and self._chance.random() < 0.2:
+            if own < OWN_RUNS and self._chance.random() < 0.2:
                 own += 1
-                names = [f"{self._worker}-{own}-{n}" for n in range(3)]
-                jobs = [Job("t", name=n, dependencies=names[i - 1 : i]) for i, n in enumerate(names)]
-                self._submit(Graph.of(jobs, id=f"own-{self._worker}-{own}"))
+                self._submit(own_graph(self._worker, own))
             if settlements:
                 time.sleep(self._chance.random() * _WORK_S)
             else:

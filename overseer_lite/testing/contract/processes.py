@@ -16,7 +16,7 @@ from overseer_lite.liveness.spawn import python_argv
 from overseer_lite.testing.clock import SharedClock
 from overseer_lite.testing.contract.clauses import Clauses, check_needs, needs
 from overseer_lite.testing.contract.judge import Journal, judge
-from overseer_lite.testing.elsewhere import JOBS, Plan
+from overseer_lite.testing.elsewhere import JOBS, OWN_RUNS, Plan, crowd, own_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -116,8 +116,8 @@ def put_back(store: FullStore, worker: str, workers: Iterable[str]) -> None:
     if "workers" in store.capabilities:
         store.recover(worker, {})
         return
-    own = [f"own-{one}-{run}/{one}-{run}-{n}" for one in workers for run in range(1, 4) for n in range(3)]
-    for job_id in [*(f"r/j{n}" for n in range(JOBS)), *own]:
+    graphs = [crowd(), *(own_graph(one, number + 1) for one in workers for number in range(OWN_RUNS))]
+    for job_id in (graph.job_id(job) for graph in graphs for job in graph.jobs):
         info = store.job_info(job_id)
         if info is not None and info.worker == worker:
             store.reset_job(Attempt(job_id, info.attempt, worker))
