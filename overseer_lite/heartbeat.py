@@ -21,21 +21,22 @@ class Heartbeat:
     Args:
         beat: Gives one sign of life; called from the thread.
         interval_s: Seconds between two beats.
-        wait: How to wait so long, or until the event is set; returns whether it is. In real time unless given; a clock
-            that a test moves has a `wait` of its own, so that a worker beats as often as that clock says.
+        after: Asked for before each beat: how to wait until so many seconds have passed from then on, or the event is
+            set; tells whether it is. In real time unless given; a clock that a test moves has one of its own, so that a
+            worker beats as often as that clock says, also where it is moved as soon as a beat was seen.
     """
 
     def __init__(
         self,
         beat: Callable[[], None],
         interval_s: float,
-        wait: Callable[[threading.Event, float], bool] | None = None,
+        after: Callable[[float], Callable[[threading.Event], bool]] | None = None,
     ) -> None:
         self._beat = beat
         self._interval_s = interval_s
-        self._wait = wait or threading.Event.wait
+        self._after = after or _after
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def beat(self) -> None:
         """Give one sign of life; the step that the thread repeats."""
@@ -44,14 +45,22 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin; the first beat is given before this returns."""
+        wait = self._after(self._interval_s)
         self.beat()
+        self._thread = threading.Thread(target=self._run, args=(wait,), name="heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End; no beat is given after this returns."""
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
-    def _run(self) -> None:
-        while not self._wait(self._stop, self._interval_s):
+    def _run(self, wait: Callable[[threading.Event], bool]) -> None:
+        while not wait(self._stop):
+            wait = self._after(self._interval_s)
             self.beat()
+
+
+def _after(seconds: float) -> Callable[[threading.Event], bool]:
+    return lambda stop: stop.wait(seconds)

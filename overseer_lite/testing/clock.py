@@ -233,19 +233,24 @@ class SharedClock(_Controlled):
         """Detach; the file stays."""
         self._map.close()
 
-    def wait(self, stop: threading.Event, seconds: float) -> bool:
-        """Wait until so many seconds have passed by this clock, or the event is set; return whether it is.
+    def after(self, seconds: float) -> Callable[[threading.Event], bool]:
+        """Return how to wait until so many seconds have passed from now by this clock, or an event is set.
 
-        Another process may move the clock, which nobody is told of: it is looked at every 5 ms.
+        What is returned tells whether the event is set. Another process may move the clock, which nobody is told of: it
+        is looked at every 5 ms.
         """
-        until_us = self.read().monotonic_us + _duration_us(seconds)
-        while not stop.is_set():
-            reading = self.read()
-            # In another boot the counter begins anew, and what was waited for in the last one is over.
-            if reading.monotonic_us >= until_us or reading.monotonic_us < until_us - _duration_us(seconds):
-                return False
-            stop.wait(_LOOK_S)
-        return True
+        since_us = self.read().monotonic_us
+        until_us = since_us + _duration_us(seconds)
+
+        def wait(stop: threading.Event) -> bool:
+            while not stop.is_set():
+                # In another boot the counter begins anew, and what was waited for in the last one is over.
+                if not since_us <= self.read().monotonic_us < until_us:
+                    return False
+                stop.wait(_LOOK_S)
+            return True
+
+        return wait
 
     def _load(self) -> _State:
         return self._newest()[1]

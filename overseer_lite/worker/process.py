@@ -100,7 +100,7 @@ class WorkerProcess:
         heartbeat = Heartbeat(
             lambda: file.beat(store.clock.read().monotonic_us),
             config["heartbeat_interval_s"],
-            wait=getattr(store.clock, "wait", None),
+            after=getattr(store.clock, "after", None),
         )
         heartbeat.start()
         generation = 0

@@ -394,7 +394,7 @@ def test_time_goes_on_in_steps_of_a_beat_while_somebody_follows(overseer_double)
 def test_a_beat_is_due_when_a_moved_clock_says_so(tmp_path, eventually):
     """Not when real time has passed: a worker whose clock stands has all the time there is."""
     clock, beats = SharedClock.create(tmp_path / "clock"), []
-    heartbeat = Heartbeat(lambda: beats.append(clock.read().monotonic_us), 60, wait=clock.wait)
+    heartbeat = Heartbeat(lambda: beats.append(clock.read().monotonic_us), 60, after=clock.after)
     heartbeat.start()
     clock.advance(59)
     first = list(beats)
@@ -404,6 +404,23 @@ def test_a_beat_is_due_when_a_moved_clock_says_so(tmp_path, eventually):
 
     assert len(first) == 1
     assert beats[1] - beats[0] == 60_000_000
+
+
+def test_a_clock_that_is_moved_as_soon_as_a_beat_is_seen_makes_the_next_one_due(tmp_path, eventually):
+    """As a pool's is: or the thread would count from then on, and its worker seem silent for one beat too long."""
+    clock, beats = SharedClock.create(tmp_path / "clock"), []
+
+    def beat():
+        beats.append(clock.read().monotonic_us)
+        if len(beats) <= 2:  # the first is given by whoever starts it, the next by its thread
+            clock.advance(60)
+
+    heartbeat = Heartbeat(beat, 60, after=clock.after)
+    heartbeat.start()
+    eventually(lambda: len(beats) == 3)
+    heartbeat.stop()
+
+    assert [beats[1] - beats[0], beats[2] - beats[1]] == [60_000_000, 60_000_000]
 
 
 # ---- what it costs others --------------------------------------------------------------------------------------------
