@@ -129,7 +129,7 @@ class Worker:
         self._troubled: str | None = None
         self._mirror_at = 0.0
         self._mirrored_us = 0  # by the store's clock
-        self._moved = hasattr(store.clock, "wait")  # by a test: real time does not tell when a beat is due
+        self._moved = hasattr(store.clock, "after")  # by a test: real time does not tell when a beat is due
         self._stopped_since: float | None = None
         self._killed_starts = 0
 
@@ -544,13 +544,13 @@ class Worker:
         self._hungry = True  # a bell may have rung for one that could not hear it
         if not failpoints.hit("beat.given"):
             return
+        before_us = self._store.clock.read().monotonic_us if self._moved else 0  # a test moves it once it sees the beat
         try:
             self._store.beat(self.spec.id)
         except StoreUnavailableError as error:
             log.warning("Cannot mirror the heartbeat: %s", error)
             return
-        if self._moved:
-            self._mirrored_us = self._store.clock.read().monotonic_us
+        self._mirrored_us = before_us
         for held in self._held.values():
             log.info("Heartbeat %s: %d", held.job.attempt.job_id, time.time())
         if self._held:
