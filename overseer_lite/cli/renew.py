@@ -1,4 +1,4 @@
-"""Mended code before a retry: live workers that run older code than the file on disk import it afresh first.
+"""Mended code: live workers that run older code than the file on disk are told of, or import it afresh before a retry.
 
 Else a retry runs the old code once more, which is what nobody means by it. The supervisor is asked by SIGHUP, as an
 operator would; it looks at the app first, and leaves all as it is if that cannot be imported.
@@ -9,17 +9,23 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import click
+
+from overseer_lite.cli import show as say
 from overseer_lite.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from overseer_lite.runner import AppDescription
     from overseer_lite.store import FullStore, WorkerRecord
 
 _PATIENCE_S: Final = 15.0
 _PAUSE_S: Final = 0.05
+_NO_CODE_OF_WORKERS: Final = "tests"
 
 
 class Renewed(NamedTuple):
@@ -39,31 +45,80 @@ class Renewed(NamedTuple):
 def stale(store: FullStore, run: str | None = None) -> list[WorkerRecord]:
     """Return live workers that run older code than the source of their app on disk, or than what lies beside it.
 
+    What lies there need not be what they imported, so this may be one too many; a renewal in vain does no harm.
+
     Args:
         run: Leave out workers that are confined to another run.
     """
-    from overseer_lite.cli.running import is_dead
-
     newest: dict[str, float] = {}
-    found = []
-    for worker in store.workers():
-        if (worker.run is not None and run is not None and worker.run != run) or not worker.app_mtime:
-            continue
+
+    def is_older(worker: WorkerRecord) -> bool:
         if worker.app_file not in newest:
             newest[worker.app_file] = _newest(worker.app_file)
-        if newest[worker.app_file] > worker.app_mtime and not is_dead(store, worker):
-            found.append(worker)
-    return found
+        return newest[worker.app_file] > worker.app_mtime
+
+    return _live(store, run, is_older)
+
+
+def behind(store: FullStore, app: AppDescription, run: str | None = None) -> list[WorkerRecord]:
+    """Return live workers of that very app that run older code than it was found to have; nobody else is warned of.
+
+    Args:
+        run: Leave out workers that are confined to another run.
+    """
+    return _live(store, run, lambda worker: worker.app_file == app.app_file and worker.app_mtime < app.app_mtime)
+
+
+def warn(store: FullStore, app: AppDescription, run: str) -> None:
+    """Say on stderr what to do of live workers that would run a run's jobs with older code than the app has now."""
+    for line in dict.fromkeys(map(warning, behind(store, app, run))):
+        click.echo(f"overseer-lite: {say.escape(line)}", err=True)
+
+
+def _live(store: FullStore, run: str | None, is_older: Callable[[WorkerRecord], bool]) -> list[WorkerRecord]:
+    from overseer_lite.cli.running import is_dead
+
+    return [
+        worker
+        for worker in store.workers()
+        if worker.app_mtime
+        and (worker.run is None or run is None or worker.run == run)
+        and is_older(worker)
+        and not is_dead(store, worker)
+    ]
 
 
 def _newest(file: str) -> float:
-    """Return when the last of an app's file and the modules beside it was written; 0 if it is not there any more."""
+    """Return when the last of an app's sources was written; 0 if its file is not there any more.
+
+    Its sources are its file, the modules beside it, and those of packages below, however deep: a directory that no import
+    can name, or in which no module lies, is not looked into.
+    """
     if not file or not os.path.exists(file):
         return 0.0  # moved away: nothing is known of what would run
-    times = [os.stat(file).st_mtime]
-    with os.scandir(os.path.dirname(file)) as entries:
-        times += [each.stat().st_mtime for each in entries if _may_be_imported(each)]
-    return max(times)
+    newest = os.stat(file).st_mtime
+    todo = [os.path.dirname(file)]
+    while todo:
+        modules, below = _entries(todo.pop())
+        newest = max([newest, *modules])
+        if modules:
+            todo += below
+    return newest
+
+
+def _entries(directory: str) -> tuple[list[float], list[str]]:
+    """Return when each module in a directory was written, and the directories in it that may be packages."""
+    modules, below = [], []
+    with suppress(FileNotFoundError, PermissionError), os.scandir(directory) as entries:  # as an import would find it
+        for each in entries:
+            with suppress(FileNotFoundError):  # gone since it was listed: an editor's, most likely
+                if _may_be_imported(each):
+                    modules.append(each.stat().st_mtime)
+                elif (
+                    each.name.isidentifier() and each.name != _NO_CODE_OF_WORKERS and each.is_dir(follow_symlinks=False)
+                ):
+                    below.append(each.path)
+    return modules, below
 
 
 def _may_be_imported(entry: os.DirEntry[str]) -> bool:
@@ -136,4 +191,4 @@ def warning(worker: WorkerRecord) -> str:
 
     pid = supervisor_pid(worker)
     how = f"SIGHUP the supervisor (kill -HUP {pid})" if pid else "restart the workers"
-    return f"{worker.app_file} is newer than what live workers run, which they may run once more: {how}."
+    return f"{worker.app_file} is newer than what live workers run, who may run jobs on the older code: {how}."

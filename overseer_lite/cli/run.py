@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from overseer_lite.cli import renew
 from overseer_lite.cli import reports as files
 from overseer_lite.cli import show as say
 from overseer_lite.cli.app import args_option, graph_of, name_app, parse_args, workers_option
@@ -82,6 +83,7 @@ def run(
     unfinished = [] if run is not None else _unfinished(store)
     submitted = store.transact_graph(graph)
     _announce(store, graph.id, submitted, unfinished, retry=retry, err=as_json)
+    renew.warn(store, described, graph.id)
     return carry_out(
         store,
         described.app,

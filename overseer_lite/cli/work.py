@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from overseer_lite.cli import renew
 from overseer_lite.cli import show as say
 from overseer_lite.cli.app import args_option, describe_graph, name_app, parse_args, workers_option
 from overseer_lite.cli.session import WORK_SETTINGS, command, json_option, session
@@ -88,6 +89,7 @@ def _check_types(text: str, described: AppDescription) -> tuple[str, ...]:
 def submit(what: str | None, run: str | None, args_json: str | None, as_json: bool) -> None:
     """Store a graph for workers to run: an app's, or JSON Lines, one job a line; all of it or nothing."""
     args = parse_args(args_json)
+    described = None
     if what is not None and (what == "-" or what.endswith(".jsonl")):
         if args is not None:
             raise InvalidInputError("--args goes with an app; each line has its own. Nothing was stored.")
@@ -95,7 +97,7 @@ def submit(what: str | None, run: str | None, args_json: str | None, as_json: bo
         graph = graph if run is None else graph.with_id(run)
         graph.validate()
     else:
-        graph = describe_graph(name_app(what), args, run)[1]
+        described, graph = describe_graph(name_app(what), args, run)
     store = session().store()
     store.install()
     submitted = store.transact_graph(graph)
@@ -111,6 +113,8 @@ def submit(what: str | None, run: str | None, args_json: str | None, as_json: bo
         click.echo(f"run {say.escape(graph.id)}: {say.plural(len(submitted.created), 'job')} stored in {store.path}")
     else:
         click.echo(f"{say.plural(len(submitted.existed), 'job')} were stored in {store.path} before, nothing is new")
+    if described is not None:
+        renew.warn(store, described, graph.id)
 
 
 def _lines(what: str) -> Iterator[str]:

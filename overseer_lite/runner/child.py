@@ -30,6 +30,7 @@ from overseer_lite.liveness.spawn import die_with_parent
 from overseer_lite.liveness.tree import children
 from overseer_lite.liveness.workerfile import WorkerFile
 from overseer_lite.runner.app import App, load_app, newest_source
+from overseer_lite.runner.attempt_files import attempt_directory
 from overseer_lite.runner.protocol import (
     CONTROL_FD,
     EXIT_CHANNEL,
@@ -205,9 +206,7 @@ class _Runner:
         def progress(fraction: float, step: str | None) -> None:
             self._steps.progress(slot, fraction, step or "")
 
-        def directory() -> str:
-            return os.path.join(self._files, f"{reserved.key}-{reserved.attempt.number}")
-
+        directory = attempt_directory(self._files, reserved.key, reserved.attempt.number)
         job = RunningJob.of(reserved, self._context, progress, directory)
         return execute(handler, job, self._loop.run, self._observe)
 
@@ -318,7 +317,7 @@ def inspect(config: dict[str, Any]) -> None:
     os.set_inheritable(CONTROL_FD, False)
     try:
         app = load_app(config["app"])
-        answer = {"app_file": app.file, "types": describe(app.handlers), "graph": None}
+        answer = {"app_file": app.file, "app_mtime": newest_source(app), "types": describe(app.handlers), "graph": None}
         if config["graph"]:
             if app.graph is None:
                 raise AppError(  # noqa: TRY301 - told like every other trouble with the app

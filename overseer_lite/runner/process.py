@@ -388,12 +388,14 @@ class AppDescription(NamedTuple):
         app_file: Its source file; '' if it has none.
         types: The options of each type it handles.
         graph: Its graph, if it was asked for.
+        app_mtime: Wall time of the newest of its source files, those it imported from beside it included; 0 if not known.
     """
 
     app: str
     app_file: str
     types: dict[str, Options]
     graph: Any = None
+    app_mtime: float = 0.0
 
 
 class Inspection:
@@ -503,7 +505,7 @@ def _description(app: str, answer: dict[str, Any]) -> AppDescription:
     if "error" in answer:
         raise InvalidInputError(answer["error"])
     found = from_json(answer["graph"]) if answer["graph"] is not None else None
-    return AppDescription(app, answer["app_file"], options_from(answer["types"]), found)
+    return AppDescription(app, answer["app_file"], options_from(answer["types"]), found, answer["app_mtime"])
 
 
 def inspect_app(

@@ -23,6 +23,7 @@ from overseer_lite.job import Evidence, Failure, Outcome, Settlement
 from overseer_lite.liveness.identity import Identity
 from overseer_lite.liveness.workerfile import WorkerFile
 from overseer_lite.monitor import INLINE, Monitor, reset_silent
+from overseer_lite.runner.attempt_files import attempt_directory
 from overseer_lite.store import WorkerRecord, compose_exchange
 
 if TYPE_CHECKING:
@@ -263,8 +264,7 @@ class InlineWorker:
     def _directory(self, job: ReservedJob) -> Callable[[], str] | None:
         if self._full is None or not self._has_files():
             return None
-        state = self._full.state_directory
-        return lambda: os.path.join(state, "files", f"{job.key}-{job.attempt.number}")
+        return attempt_directory(os.path.join(self._full.state_directory, "files"), job.key, job.attempt.number)
 
     def _sweep(self) -> bool:
         """Look after other workers, once a second; return whether somebody's jobs were put back."""

@@ -60,7 +60,7 @@ def finish(store, job_id, result=None):
 
 def register(store, worker="w", **fields):
     """Enter a worker that is this process."""
-    record = WorkerRecord(id=worker, pid=os.getpid(), identity=Identity.mine().to_text(), **fields)
+    record = WorkerRecord(**{"id": worker, "pid": os.getpid(), "identity": Identity.mine().to_text(), **fields})
     return store.register(record)
 
 
@@ -664,7 +664,7 @@ def older(chain, tmp_path):
     def enter(worker="w1", mtime=900.0, **fields):
         fields = {"supervisor": Identity.mine().to_text(), "runner_pid": 1, **fields}
         file = str(tmp_path / "pipeline.py")
-        register(chain, worker, app=file, app_file=file, app_mtime=mtime, **fields)
+        register(chain, worker, **{"app": file, "app_file": file, "app_mtime": mtime, **fields})
 
     return enter
 
@@ -714,6 +714,81 @@ def test_a_mended_module_beside_the_app_counts_as_well(cli, chain, older, hangup
     assert (cli("retry r/a").code, hangups) == (0, [signal.SIGHUP])
 
 
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("package/inner/deep.py", [signal.SIGHUP]),
+        ("namespace/part.py", [signal.SIGHUP]),
+        ("package/test_deep.py", []),
+        ("tests/helper.py", []),
+        ("not-a-package/script.py", []),
+        ("data/year/script.py", []),
+    ],
+)
+def test_a_mended_module_of_a_package_counts_where_an_import_may_find_it(
+    cli, chain, older, hangups, tmp_path, monkeypatch, module, told
+):
+    """However deep it lies; tests are no code of a worker, and what no import can name is none either."""
+    fail(chain, "r/a")
+    older("w1", 1000.0)
+    for name in ("package/__init__.py", "package/inner/__init__.py", module):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (1000, 1000))
+    os.utime(tmp_path / module, (2000, 2000))
+    monkeypatch.setattr("overseer_lite.cli.renew.time.sleep", lambda _s: older("w1", 2000.0, runner_pid=2))
+
+    assert (cli("retry r/a").code, hangups) == (0, told)
+
+
+@pytest.fixture
+def apps(tmp_path):
+    """Two apps with a package below them, and a script that neither imports, which is newer than all."""
+    (tmp_path / "package").mkdir()
+    source = "import overseer_lite, package.part\nhandlers = overseer_lite.Handlers()\n@handlers\ndef t(job): pass\ngraph = {'t': []}\n"
+    for name, text in {"pipeline.py": source, "other.py": source, "package/part.py": "", "script.py": ""}.items():
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (1000, 1000))
+    os.utime(tmp_path / "package/part.py", (2000, 2000))
+    os.utime(tmp_path / "script.py", (3000, 3000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["submit", "run -n 1"])
+def test_whoever_brings_work_is_told_of_workers_that_run_older_code(
+    cli, chain, older, apps, tmp_path, hangups, command
+):
+    """By what the app imports now, packages included; it is the operator who renews them, as they may be at work."""
+    older("w1", 1999.0)
+    older("w2", 1999.0)
+    ended = cli(f"{command} --id s")
+
+    assert (ended.code, hangups) == (0, [])
+    assert ended.err == (
+        f"overseer-lite: {tmp_path}/pipeline.py is newer than what live workers run, who may run jobs on the older code: "
+        f"SIGHUP the supervisor (kill -HUP {os.getpid()}).\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "worker",
+    [
+        {"mtime": 2000.0},
+        {"mtime": 1999.0, "run": "another"},
+        {"mtime": 1999.0, "file": "other.py"},
+        {"mtime": 1999.0, "identity": Identity.mine()._replace(pid=2**22 + 1).to_text()},
+    ],
+    ids=["as new", "of another run", "of another app", "dead"],
+)
+def test_nobody_is_told_of_workers_that_cannot_run_it_on_older_code(cli, chain, older, apps, tmp_path, worker):
+    """A warning that comes each time is read by nobody: not for a script beside the app which it does not import."""
+    file = str(tmp_path / worker.pop("file", "pipeline.py"))
+    older("w1", worker.pop("mtime"), app_file=file, **worker)
+
+    assert (cli("submit --id s").code, cli("submit --id s").err) == (0, "")
+
+
 def test_a_worker_in_the_middle_of_a_job_is_not_waited_for_once_another_is_renewed(
     cli, chain, older, hangups, monkeypatch
 ):
@@ -742,7 +817,7 @@ def test_where_the_code_is_not_renewed_nothing_is_retried(cli, chain, older, han
 
 def test_retry_without_renewing_says_how_it_is_done(cli, chain, older, hangups, tmp_path):
     """For those who know better; and where nobody can be asked it is all there is."""
-    line = "overseer-lite: {} is newer than what live workers run, which they may run once more: {}.\n"
+    line = "overseer-lite: {} is newer than what live workers run, who may run jobs on the older code: {}.\n"
     fail(chain, "r/a")
     older()
     how = f"SIGHUP the supervisor (kill -HUP {os.getpid()})"
