@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from overseer_lite.config import Config, cpus, load
-from overseer_lite.errors import InvalidInputError, MissingHandlerError, StoreError, WorkersLostError
+from overseer_lite.errors import InvalidInputError, MissingHandlerError, OverseerError, StoreError, WorkersLostError
 from overseer_lite.job import JobInfo, Status
-from overseer_lite.liveness.spawn import python_argv
+from overseer_lite.liveness.spawn import Child, Exit, python_argv, spawn
 from overseer_lite.store import Counts, FullStore, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
+
+_ERROR_FD: Final = 3  # of a supervisor that is waited for: there it says why it could not go on
 
 
 class ResultsByName(Mapping[str, Any]):
@@ -131,7 +136,7 @@ def _supervise_elsewhere(
         "timeout_s": timeout,
         "log_level": "WARNING",
     }
-    argv = python_argv("overseer_lite.supervisor", [plan, {**overrides, "db": config.db}])
+    argv = python_argv("overseer_lite.supervisor", [plan, {**overrides, "db": config.db}, os.getpid()])
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     words = done.stderr.strip().rsplit("\n", 1)[-1]
     if done.returncode == WorkersLostError.exit_code:
@@ -141,6 +146,59 @@ def _supervise_elsewhere(
     if done.returncode == InvalidInputError.exit_code:
         raise InvalidInputError(words)
     return 128 - done.returncode if done.returncode < 0 else done.returncode
+
+
+def _supervise_until_stopped(plan: dict[str, Any], settings: dict[str, Any], sentry_dsn: str | None) -> None:
+    """Run a supervisor in a process of its own until it is stopped, this process's signals being passed on to it.
+
+    Not in this process: whoever runs workers adopts, and kills, what the dead among them left. A child that another
+    thread starts meanwhile could not be told from that.
+    """
+    child: Child | None = None
+    early: list[int] = []
+
+    def pass_on(signum: int, _frame: object) -> None:
+        if child is None:
+            early.append(signum)
+        else:
+            child.signal(signum)
+
+    old = {signum: signal.signal(signum, pass_on) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        read_end, write_end = os.pipe()
+        with open(read_end, "rb") as errors:
+            try:
+                # The one setting that is secret goes by the environment: arguments can be read by anybody.
+                open_settings = {name: value for name, value in settings.items() if name != "sentry_dsn"}
+                secret = {} if sentry_dsn is None else {"OVERSEER_LITE_SENTRY_DSN": sentry_dsn}
+                argv = python_argv("overseer_lite.supervisor", [plan, open_settings, os.getpid(), _ERROR_FD])
+                child = spawn(argv, env={**os.environ, **secret}, descriptors={_ERROR_FD: write_end})
+            finally:
+                os.close(write_end)
+            for signum in early:
+                child.signal(signum)
+            exit_ = child.reap()
+            _raise_end(exit_, errors.read())
+    finally:
+        for signum, handler in old.items():
+            signal.signal(signum, handler)
+
+
+def _raise_end(exit_: Exit, said: bytes) -> None:
+    """Raise what a supervisor ended by, unless it was stopped."""
+    told = json.loads(said) if said else {}
+    if exit_.code == WorkersLostError.exit_code and told:
+        raise WorkersLostError(told["deaths"], told["words"])
+    if exit_.code == StoreError.exit_code and told:
+        raise StoreError(told["words"])
+    if exit_.code == InvalidInputError.exit_code and told:
+        raise InvalidInputError(told["words"])
+    if exit_.signal is not None:
+        raise OverseerError(
+            f"The supervisor was killed by signal {exit_.signal}; its workers finish their jobs and leave."
+        )
+    if exit_.code not in (None, 0, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+        raise OverseerError(f"The supervisor ended with exit code {exit_.code}; see stderr.")
 
 
 def start(
@@ -159,8 +217,10 @@ def start(
     With handlers: one worker in the calling thread, until `stop` is set or an exception (Ctrl-C) comes. It beats and
     looks after dead workers; but a timeout cannot stop a handler here, and a crash takes this process along.
 
-    With `app`: a supervisor in this main thread, with `workers` worker processes, until SIGTERM or SIGINT. It puts
-    signal handlers of its own in place, and is of no use in another thread.
+    With `app`: a supervisor in a process of its own, with `workers` worker processes, until SIGTERM or SIGINT: the current
+    jobs are finished within the grace; a second signal stops at once. For as long, SIGTERM, SIGINT and SIGHUP of this
+    process are passed on to it, so call this in the main thread. Other children of this process are left alone. If this
+    process dies, current jobs are finished and all leave.
 
     Args:
         store: The store; with `app` one that is kept in a file. It must have been installed.
@@ -177,16 +237,17 @@ def start(
         InvalidInputError: The handlers, the app or a setting cannot be used.
         StoreError: The store cannot be used.
         WorkersLostError: Workers cannot be kept alive.
+        OverseerError: The supervisor was killed, or ended by a fault of its own, which it has told on stderr.
+        ValueError: Called with an app, and not in the main thread.
     """
     config = load(settings)
     only = None if types is None else tuple(types)
     if app is not None:
-        from overseer_lite.supervisor import Plan, supervise
-
         if handlers is not None:
             raise TypeError("start() takes handlers or an app, not both")
         address: str = store.path  # type: ignore[attr-defined]
-        supervise(Plan(address, app, workers or cpus(), types=only, settings=config))
+        plan = {"address": address, "app": app, "workers": workers or cpus(), "types": only}
+        _supervise_until_stopped(plan, settings, config.sentry_dsn)
         return
     if handlers is None:
         raise TypeError("start() needs handlers, or an app")

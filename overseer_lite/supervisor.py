@@ -48,6 +48,7 @@ RENEW_S: Final = 60.0  # for looking at an app before the runners are renewed
 BURIAL_S: Final = 20.0  # for the last burials, once told to stop at once
 STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
+PARENT_LOOK_S: Final = 1.0
 SPARE_AFTER_S: Final = 1.0  # all workers being well for so long, so that no start and no recovery has to share its CPU
 SPARE_BACKOFF_S: Final = 60.0
 START_TURN_S: Final = 0.25  # how long those that start now can hold up the next
@@ -829,18 +830,44 @@ def supervise(
 
 
 def main(arguments: list[str], kind: type[Supervisor] = Supervisor) -> None:
-    """Start as the process that `overseer_lite.run` spawned; the one argument is JSON: a plan, and settings.
+    """Start as a process that `overseer_lite.run` or `start` spawned; the one argument is JSON: a plan, and settings.
+
+    Third there may be the pid of whoever waits for it: when that process is gone, current jobs are finished and all leave.
+    Fourth a descriptor on which to say, as JSON, why it could not go on; stderr without.
 
     Args:
         kind: Which supervisor.
     """
     from overseer_lite.log import configure
 
-    plan, overrides = json.loads(arguments[0])
-    configure("WARNING", "supervisor")
+    given, overrides, parent, error_fd = [*json.loads(arguments[0]), None, None][:4]
+    plan = Plan(**given, settings=load(overrides))
+    configure(plan.log_level, "supervisor")
     try:
-        code = supervise(Plan(**plan, settings=load(overrides)), kind=kind)
+        code = supervise(plan, None if parent is None else _leave_with(parent), PARENT_LOOK_S, kind=kind)
     except OverseerError as error:
-        sys.stderr.write(f"{error}\n")
+        _report(error, error_fd)
         code = error.exit_code
     sys.exit(code)
+
+
+def _leave_with(parent: int) -> Callable[[], None]:
+    """Return what is to be called now and then: it stops this process in order once its parent is gone."""
+    gone = False
+
+    def look() -> None:
+        nonlocal gone
+        if not gone and os.getppid() != parent:
+            gone = True
+            log.warning("Process %d, which started this supervisor, is gone", parent)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return look
+
+
+def _report(error: OverseerError, error_fd: int | None) -> None:
+    if error_fd is None:
+        sys.stderr.write(f"{error}\n")
+        return
+    deaths, words = (error.deaths, error.last_words) if isinstance(error, WorkersLostError) else (0, str(error))
+    os.write(error_fd, json.dumps({"deaths": deaths, "words": words}).encode())  # a pipe's buffer takes it at once
