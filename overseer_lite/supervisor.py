@@ -679,7 +679,8 @@ class Supervisor:
             # Asked for by a signal, somebody waits and wants to know: for what, and how not to.
             log.log(
                 logging.WARNING if self._signals else logging.INFO,
-                "Stopping: current jobs are finished, no more are taken%s",
+                "Stopping: current jobs have %g s to finish, no more are taken%s",
+                self.settings.grace_s,
                 "; a second signal stops at once" if self._signals else "",
             )
 

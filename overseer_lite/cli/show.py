@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Control characters, those that turn the direction of text, line separators, surrogates: what can forge a line.
 _FORGING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_ANY_WIDTH: Final = 10_000
+_SENTENCE_CHARS: Final = 20  # at least so much of a sentence on a line, however narrow the terminal
 STYLES: Final = {
     "finished": "green",
     "started": "cyan",
@@ -195,9 +197,11 @@ def how_ended(record: AttemptRecord) -> str:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], color: str = "auto") -> None:
-    """Print rows below their heads: drawn on a terminal, else in columns. Words that are statuses are coloured."""
-    if is_terminal(color):
-        _draw_table(head, rows)
+    """Print rows below their heads: drawn on a terminal that is wide enough, else in columns, however long the lines.
+
+    Drawn, words that are statuses are coloured, and sentences are broken. Ids are whole either way, to be copied.
+    """
+    if is_terminal(color) and _draw_table(head, rows):
         return
     for line in columns(head, rows):
         click.echo(line)
@@ -211,22 +215,35 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[s
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _draw_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def _draw_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
+    """Draw the table if the terminal has room for it; return whether it has."""
     from rich.console import Console
+    from rich.measure import Measurement
 
-    Console(highlight=False).print(table(head, rows))
+    drawn = table(head, rows)
+    console = Console(highlight=False)
+    fits = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), drawn).minimum <= console.width
+    if fits:
+        console.print(drawn)
+    return fits
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> RichTable:
-    """Return rows below their heads as rich draws them; words that are statuses are coloured."""
+    """Return rows below their heads as rich draws them; words that are statuses are coloured.
+
+    A column without a head holds sentences, which are broken where they do not fit; all else stays whole on its line.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for title in head:
-        table.add_column(Text(title), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(escape(str(cell)), style=STYLES.get(str(cell), "")) for cell in row))
+    cells = [[Text(escape(str(cell)), style=STYLES.get(str(cell), "")) for cell in row] for row in rows]
+    for title, *column in zip(map(Text, head), *cells, strict=True):
+        whole = max(text.cell_len for text in (title, *column))
+        least = whole if title else min(whole, _SENTENCE_CHARS)
+        table.add_column(title, overflow="fold", no_wrap=bool(title), min_width=least)
+    for row in cells:
+        table.add_row(*row)
     return table
 
 

@@ -14,6 +14,9 @@ from contextlib import suppress
 
 import pytest
 
+from overseer_lite.graph import Graph
+from overseer_lite.job import Failure, Job
+from overseer_lite.store import open_store
 from tests.conftest import Ended
 
 pytestmark = pytest.mark.slow
@@ -544,6 +547,26 @@ def test_with_ci_or_no_color_set_there_are_no_control_codes(start, app, variable
     assert code == 1
     assert "\x1b" not in drawn
     assert "failed      r/second" in drawn
+
+
+LONG_ID = "r/a-job-with-a-name-of-fifty-characters-or-thereabouts"
+
+
+@pytest.mark.parametrize(("columns", "broken"), [(240, False), (110, True), (60, False)])
+def test_an_id_in_a_table_is_whole_however_narrow_the_terminal(start, tmp_path, columns, broken):
+    """To be copied. A sentence is broken where there is room for some of it beside the rest, else nothing is."""
+    sentence = "a row that is bad, " * 5
+    with open_store(str(tmp_path / ".overseer/jobs.db")) as store:
+        store.install()
+        store.transact_graph(Graph.of([Job("t", name=LONG_ID.removeprefix("r/"))], id="r"))
+        store.fail_job(store.reserve_job("w", LONG_ID), Failure("exception", sentence, "ValueError"))
+    _code, drawn = on_a_terminal(start, "jobs", env={"COLUMNS": str(columns)})
+    told = re.sub(r"\x1b\[[\d;]*m", "", drawn).splitlines()[1:]
+
+    assert told[0].split()[:4] == ["failed", LONG_ID, "t", "1"]
+    assert (len(told) > 1) is broken
+    assert " ".join(" ".join(told).split()).endswith(f"ValueError: {sentence.strip()}")
+    assert "1 failed" in on_a_terminal(start, "runs", env={"COLUMNS": "23"})[1]
 
 
 # ---- demo ------------------------------------------------------------------------------------------------------------
