@@ -35,7 +35,6 @@ from overseer_lite.job import (
 from overseer_lite.sqlite import gate, look, prune, reserve, settle, submit, wakeup
 from overseer_lite.sqlite.codes import STATUS, STATUS_CODE, UNSTARTED
 from overseer_lite.sqlite.connection import LARGE_LOG_BYTES, Database
-from overseer_lite.sqlite.readers import readers_of
 from overseer_lite.sqlite.transaction import Moment, adopt_boot, failure_text, keys_json, more_to_ring, whom_to_ring
 from overseer_lite.store import (
     CAPABILITIES,
@@ -193,7 +192,13 @@ class SqliteStore:
     def held_log(self) -> HeldLog | None:
         """Return the log's size and who reads it, once it is so large that writers pause for it; see `readers`."""
         size = self._db.wal_bytes()
-        return HeldLog(size, readers_of(self.path)) if size > LARGE_LOG_BYTES else None
+        if size <= LARGE_LOG_BYTES:
+            return None
+        from overseer_lite.sqlite.readers import (
+            readers_of,  # with the room of processes: a command that looks needs none
+        )
+
+        return HeldLog(size, readers_of(self.path))
 
     # ---- inside a transaction ----------------------------------------------------------------------------------------
 
