@@ -124,7 +124,9 @@ def test_jobs_reserved_ahead_are_handed_back_and_their_numbers_given_again(crew)
     supervisor = crew.start(1)
     crew.wait_note("tiny", "n100")
     supervisor.signal(signal.SIGTERM)
-    wait_until(lambda: crew.store.counts().started == 1, 10, "what was reserved ahead handed back")
+    crew.wait_log("Stopping")  # the supervisor has signalled
+    worker = crew.worker_pid()
+    wait_until(lambda: not pending(worker) & 1 << (signal.SIGTERM - 1), 5, "the worker has the signal")
     crew.allow("go")
     assert supervisor.wait() == 0
     begun = {note.words[1] for note in crew.notes("tiny")}
