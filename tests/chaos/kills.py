@@ -64,6 +64,7 @@ def kills(unit: Unit) -> Figures:
         if figures[f"{name}_p99"] > limit
     ]
     if slow and busy_before > OURS_ALONE:
+        figures["unenforced"] = 1
         figures["not_enforced"] = f"the machine was {busy_before:.0%} busy with other things: {'; '.join(slow)}"
     elif slow:
         raise Violation(*slow, figures=figures)
@@ -164,6 +165,7 @@ def latencies(done: list[Kill], evidence: Evidence) -> tuple[list[float], list[f
 def everything(unit: Unit) -> Figures:
     """Everything killed at once, five times a unit; running again in under two seconds, no orphan."""
     cycles = 5
+    busy_before = busy_share()
     rig = Rig(unit.directory)
     again_ms = []
     killed = 0
@@ -187,9 +189,13 @@ def everything(unit: Unit) -> Figures:
         figures, _evidence = judge(rig, least=cycles)
     finally:
         rig.close()
-    figures |= {"cycles": cycles, "killed": killed, **times("again", again_ms)}
-    if max(again_ms) > AGAIN_MS:
-        raise Violation(f"running again took {max(again_ms):.0f} ms, over {AGAIN_MS:g}", figures=figures)
+    figures |= {"cycles": cycles, "killed": killed, "busy_before": busy_before, **times("again", again_ms)}
+    slow = f"running again took {max(again_ms):.0f} ms, over {AGAIN_MS:g}" if max(again_ms) > AGAIN_MS else ""
+    if slow and busy_before > OURS_ALONE:
+        figures["unenforced"] = 1
+        figures["not_enforced"] = f"the machine was {busy_before:.0%} busy with other things: {slow}"
+    elif slow:
+        raise Violation(slow, figures=figures)
     return figures
 
 

@@ -14,12 +14,13 @@ from tests.chaos.scenario import Scenario, Whole
 TOLD = (
     "jobs", "attempts", "kills", "killed", "stopped", "faults", "cut_short", "points", "visited", "cycles", "steps",
     "lives", "namespaces_killed", "pid_reused", "pid_reused_after_reboot", "looks", "ready_p50", "ready_p99",
-    "start_p50", "start_p99", "again_p50", "again_p99", "hostile", "told_one_by_one", "held_s", "silent_max",
+    "start_p50", "start_p99", "again_p50", "again_p99", "unenforced", "hostile", "told_one_by_one", "held_s", "silent_max",
     "waited", "submits_refused", "damaged", "inputs", "commands", "refused", "accepted", "answered", "unharmed",
     "found_out", "builds",
 )  # fmt: skip
 #: What a figure is called, where its name does not say it.
 WORDS = {
+    "unenforced": "units whose times were not held against them, the machine being busy with other things",
     "hostile": "hostile attempts",
     "told_one_by_one": "of them alone in their runner, with the one right end",
     "held_s": "interpreter held, seconds",
