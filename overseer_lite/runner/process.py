@@ -205,6 +205,12 @@ class ProcessRunner:
 
     def receive(self) -> list[Ended]:
         """Return the ends reported so far; reads what is there, without waiting."""
+        self._listen()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _listen(self) -> None:
+        """Read what is there; the ends in it are kept for whoever asks for them next."""
         while not self._at_end:
             try:
                 data = self.control.recv(1 << 18)
@@ -216,8 +222,6 @@ class ProcessRunner:
                 self._at_end = True
                 break
             self._understand(data)
-        ended, self._ended = self._ended, []
-        return ended
 
     def _understand(self, data: bytes) -> None:
         """Take in what the runner said. A handler can write nonsense into our channel: then nothing more is believed."""
@@ -311,7 +315,7 @@ class ProcessRunner:
 
     def _channel_ended(self) -> bool:
         """Whether nobody holds the runner's end of the channel any more, what it said having been read to the end."""
-        self._ended += self.receive()
+        self._listen()
         return self._at_end
 
     def bury(self, timeout_s: float = 10.0) -> Dead:
@@ -361,7 +365,7 @@ class ProcessRunner:
             self._tokens_write = -1
         deadline = time.monotonic() + timeout_s
         while self.child.exited() is None and (left_s := deadline - time.monotonic()) > 0 and not hurry():
-            self._ended += self.receive()
+            self._listen()
             if self.child.pidfd is not None:
                 select.select([self.child.pidfd], [], [], min(left_s, 0.1))
             else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 
 import pytest
 
 from overseer_lite.graph import simple_graph
-from overseer_lite.job import Job
+from overseer_lite.job import Attempt, Job, Outcome, ReservedJob
+from overseer_lite.liveness import Identity, WorkerFile
+from overseer_lite.runner import ProcessRunner, Spec
 from tests.conftest import wait_until
 from tests.process.conftest import alive
 
@@ -149,3 +152,36 @@ def test_a_failed_attempt_that_left_nothing_keeps_its_runner(crew):
     crew.start(1)
     crew.wait_for("failing")
     assert len({note.pid for note in crew.notes("try")}) == 1
+
+
+@pytest.fixture
+def steps(tmp_path):
+    for name in ("output", "payloads", "files"):
+        (tmp_path / name).mkdir()
+    file = WorkerFile.create(str(tmp_path / "w"), store_uuid="uuid", worker_id="w", identity=Identity.mine(), now_us=1)
+    yield file
+    file.close()
+
+
+def test_a_reported_end_is_told_once_however_often_the_channel_was_looked_at_meanwhile(tmp_path, steps):
+    """While a runner takes its time to end, each look takes in what is new and leaves what waits as it is."""
+    app = tmp_path / "app.py"
+    app.write_text(
+        "import threading\ndef brief(job): return 7\ndef endless(job): threading.Event().wait()\n"
+        "handlers = {'brief': brief, 'endless': endless}\n"
+    )
+    runner = ProcessRunner(Spec(str(app), "w", str(tmp_path)), steps, 1)
+    try:
+        wait_until(lambda: runner.receive() == [] and runner.hello is not None, 10, "the runner's hello")
+        jobs = [
+            ReservedJob(Attempt(f"r/{kind}", 1, "w"), "r", kind, kind, "{}", (), 0, key)
+            for key, kind in enumerate(("brief", "endless"), 1)
+        ]
+        runner.give([(job, job.key, job.key) for job in jobs])
+        assert select.select([runner.control], [], [], 10)[0]
+        looks = iter([False] * 8)
+        runner.finish(10, hurry=lambda: next(looks, True))
+    finally:
+        dead = runner.bury()
+        runner.close()
+    assert [(ended.token, ended.outcome, ended.result_json) for ended in dead.ended] == [(1, Outcome.FINISHED, "7")]
