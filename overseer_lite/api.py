@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from overseer_lite.config import Config, cpus, load
+from overseer_lite.config import cpus, load
 from overseer_lite.errors import InvalidInputError, MissingHandlerError, OverseerError, StoreError, WorkersLostError
 from overseer_lite.job import JobInfo, Status
 from overseer_lite.liveness.spawn import Child, Exit, python_argv, spawn
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+_CUT_SHORT: Final = (4, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # the time was up, a signal came
 _ERROR_FD: Final = 3  # of a supervisor that is waited for: there it says why it could not go on
 
 
@@ -83,7 +83,9 @@ def run(
     """Submit an app's graph, work on that run alone until nothing of it can run any more, and say how it ended.
 
     The workers are processes of their own, under a supervisor of its own; this process imports no app and no signal
-    handler of it is touched. If this process dies, they finish their current jobs and leave.
+    handler of it is touched. An exception that comes while it waits, such as Ctrl-C's KeyboardInterrupt, is raised when
+    they have finished their current jobs and left; a second one stops them at once. They leave too if this process dies.
+    What they log of trouble goes to stderr.
 
     Args:
         app: A module, `module:attribute` or `file.py`.
@@ -99,6 +101,7 @@ def run(
         InvalidInputError: The app, the graph or a setting cannot be used; nothing was stored.
         StoreError: The store cannot be used.
         WorkersLostError: Workers cannot be kept alive.
+        OverseerError: The supervisor was killed, or ended by a fault of its own, which it has told on stderr.
     """
     from overseer_lite.runner import inspect_app
 
@@ -120,40 +123,42 @@ def run(
     if retry:
         wanted = [job.id for job in store.jobs(run=graph.id) if job.status in (Status.FAILED, Status.ABORTED)]
         store.retry(wanted)
-    code = _supervise_elsewhere(config, overrides, app, n or cpus(), graph.id, timeout)
-    return Outcome(store, graph.id, code if code in {4, 130, 143} else 0)
-
-
-def _supervise_elsewhere(
-    config: Config, overrides: Mapping[str, Any], app: str, n: int, run_id: str, timeout: float | None
-) -> int:
     plan = {
         "address": config.db,
         "app": app,
-        "workers": n,
-        "run": run_id,
+        "workers": n or cpus(),
+        "run": graph.id,
         "drain": True,
         "timeout_s": timeout,
         "log_level": "WARNING",
     }
-    argv = python_argv("overseer_lite.supervisor", [plan, {**overrides, "db": config.db}, os.getpid()])
-    done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    words = done.stderr.strip().rsplit("\n", 1)[-1]
-    if done.returncode == WorkersLostError.exit_code:
-        raise WorkersLostError(0, words)
-    if done.returncode == StoreError.exit_code:
-        raise StoreError(words)
-    if done.returncode == InvalidInputError.exit_code:
-        raise InvalidInputError(words)
-    return 128 - done.returncode if done.returncode < 0 else done.returncode
+    exit_ = _supervise_to_its_end(plan, {**overrides, "db": config.db}, config.sentry_dsn)
+    return Outcome(store, graph.id, exit_.code if exit_.code in _CUT_SHORT else 0)
 
 
-def _supervise_until_stopped(plan: dict[str, Any], settings: dict[str, Any], sentry_dsn: str | None) -> None:
-    """Run a supervisor in a process of its own until it is stopped, this process's signals being passed on to it.
+def _supervise_to_its_end(plan: dict[str, Any], settings: Mapping[str, Any], sentry_dsn: str | None) -> Exit:
+    """Run a supervisor in a process of its own; return how it ended. An exception here, such as Ctrl-C's, stops it.
 
-    Not in this process: whoever runs workers adopts, and kills, what the dead among them left. A child that another
-    thread starts meanwhile could not be told from that.
+    It is waited for all the same, since it stops in order: another one while it does so stops it at once.
     """
+    child, errors = _start_supervisor(plan, settings, sentry_dsn)
+    with errors:
+        stopped: BaseException | None = None
+        while True:
+            try:
+                exit_ = child.reap()
+                break
+            except BaseException as error:  # noqa: BLE001 - raised again once nobody of ours is left
+                stopped = stopped or error
+                child.signal(signal.SIGTERM)
+        if stopped is not None:
+            raise stopped
+        _raise_end(exit_, errors.read())
+        return exit_
+
+
+def _supervise_until_stopped(plan: dict[str, Any], settings: Mapping[str, Any], sentry_dsn: str | None) -> None:
+    """Run a supervisor in a process of its own until it is stopped, this process's signals being passed on to it."""
     child: Child | None = None
     early: list[int] = []
 
@@ -165,16 +170,8 @@ def _supervise_until_stopped(plan: dict[str, Any], settings: dict[str, Any], sen
 
     old = {signum: signal.signal(signum, pass_on) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
-        read_end, write_end = os.pipe()
-        with open(read_end, "rb") as errors:
-            try:
-                # The one setting that is secret goes by the environment: arguments can be read by anybody.
-                open_settings = {name: value for name, value in settings.items() if name != "sentry_dsn"}
-                secret = {} if sentry_dsn is None else {"OVERSEER_LITE_SENTRY_DSN": sentry_dsn}
-                argv = python_argv("overseer_lite.supervisor", [plan, open_settings, os.getpid(), _ERROR_FD])
-                child = spawn(argv, env={**os.environ, **secret}, descriptors={_ERROR_FD: write_end})
-            finally:
-                os.close(write_end)
+        child, errors = _start_supervisor(plan, settings, sentry_dsn)
+        with errors:
             for signum in early:
                 child.signal(signum)
             exit_ = child.reap()
@@ -182,6 +179,29 @@ def _supervise_until_stopped(plan: dict[str, Any], settings: dict[str, Any], sen
     finally:
         for signum, handler in old.items():
             signal.signal(signum, handler)
+
+
+def _start_supervisor(
+    plan: dict[str, Any], settings: Mapping[str, Any], sentry_dsn: str | None
+) -> tuple[Child, BinaryIO]:
+    """Start a supervisor, and return it with the pipe in which it says why it could not go on.
+
+    Not in this process: whoever runs workers adopts, and kills, what the dead among them left. A child that another
+    thread starts meanwhile could not be told from that.
+    """
+    # The one setting that is secret goes by the environment: arguments can be read by anybody.
+    open_settings = {name: value for name, value in settings.items() if name != "sentry_dsn"}
+    secret = {} if sentry_dsn is None else {"OVERSEER_LITE_SENTRY_DSN": sentry_dsn}
+    argv = python_argv("overseer_lite.supervisor", [plan, open_settings, os.getpid(), _ERROR_FD])
+    read_end, write_end = os.pipe()
+    errors = os.fdopen(read_end, "rb")
+    try:
+        return spawn(argv, env={**os.environ, **secret}, descriptors={_ERROR_FD: write_end}), errors
+    except BaseException:
+        errors.close()
+        raise
+    finally:
+        os.close(write_end)
 
 
 def _raise_end(exit_: Exit, said: bytes) -> None:
@@ -197,7 +217,7 @@ def _raise_end(exit_: Exit, said: bytes) -> None:
         raise OverseerError(
             f"The supervisor was killed by signal {exit_.signal}; its workers finish their jobs and leave."
         )
-    if exit_.code not in (None, 0, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+    if exit_.code not in (None, 0, 1, *_CUT_SHORT):
         raise OverseerError(f"The supervisor ended with exit code {exit_.code}; see stderr.")
 
 

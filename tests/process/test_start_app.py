@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -37,12 +38,12 @@ threading.Thread(target=obey, daemon=True).start()
 before = signal.getsignal(signal.SIGTERM)
 try:
     overseer.start(overseer.open_store(path), app=app, workers=1, **settings)
-    print("returned", signal.getsignal(signal.SIGTERM) is before, flush=True)
+    end = f"returned {signal.getsignal(signal.SIGTERM) is before}"
 except overseer.OverseerError as error:
-    print(type(error).__name__, error, flush=True)
-finally:
-    for each in started:
-        each.kill()
+    end = f"{type(error).__name__} {error}"
+for each in started:
+    each.kill()
+print(end, flush=True)  # last: whoever has heard it may end us
 """
 
 
@@ -118,7 +119,7 @@ def test_a_signal_stops_in_order_and_a_second_one_at_once(crew, user, signum):
     asked = user()
     held = crew.wait_note("held")
     asked.process.send_signal(signum)
-    crew.wait_log("Stopping: current jobs are finished")
+    crew.wait_log("Stopping: current jobs")
     assert alive(held.pid)
     asked.process.send_signal(signum)
     assert asked.hear() == "returned True"
@@ -132,7 +133,7 @@ def test_a_signal_to_the_whole_group_counts_once(crew, user):
     asked = user()
     crew.wait_note("held")
     os.killpg(asked.pid, signal.SIGINT)
-    crew.wait_log("Stopping: current jobs are finished")
+    crew.wait_log("Stopping: current jobs")
     crew.allow("go")
     assert asked.hear() == "returned True"
     assert crew.outcomes("held") == ["finished"]
@@ -155,7 +156,7 @@ def test_when_the_users_process_is_killed_current_jobs_are_finished_and_all_leav
     crew.wait_note("held")
     asked.process.kill()
     asked.process.wait()
-    crew.wait_log("Stopping: current jobs are finished")
+    crew.wait_log("Stopping: current jobs")
     crew.allow("go")
     wait_until(lambda: crew.processes() == [], 10, "all have left")
     assert crew.outcomes("held") == ["finished"]
@@ -188,6 +189,62 @@ def test_when_a_process_that_runs_a_graph_is_killed_its_workers_finish_and_leave
     wait_until(lambda: crew.processes() == [], 10, "all have left")
     assert {str(job.status) for job in crew.store.jobs()} == {"finished", "unstarted"}
     assert {job.attempt for job in crew.store.jobs()} == {0, 1}
+
+
+CHAIN = """
+graph = {"held": [], "quick": ["held"]}
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_ctrl_c_in_run_is_raised_when_the_workers_have_left(crew, times):
+    """Once: the current job is finished. Twice: it is cut short, and counted as nothing. The rest waits either way."""
+    crew.write_app(CHAIN)
+    code = (
+        "import sys, overseer_lite as overseer\n"
+        "try: overseer.run(sys.argv[1], n=1, id='r', db=sys.argv[2])\n"
+        "except KeyboardInterrupt: sys.exit(77)"
+    )
+    env = {**os.environ, "CREW_DIRECTORY": str(crew.directory), COOKIE: crew.cookie}
+    command = [sys.executable, "-c", code, str(crew.app_file), crew.store.path]
+    with open(crew.log_file, "ab") as log:
+        asked = subprocess.Popen(command, env=env, stderr=log)
+    crew.wait_note("held")
+    asked.send_signal(signal.SIGINT)
+    crew.wait_log("Stopping: current jobs")
+    if times == 2:
+        asked.send_signal(signal.SIGINT)
+    else:
+        crew.allow("go")
+    assert asked.wait(10) == 77
+    assert crew.processes() == []
+    assert crew.outcomes("held") == (["finished"] if times == 1 else ["stopped"])
+    assert (str(crew.job("quick").status), crew.job("quick").attempt) == ("unstarted", 0)
+
+
+@pytest.mark.parametrize(
+    "call", ["run(app, n=1, id='r', db=db, ", "start(overseer.open_store(db), app=app, workers=1, "]
+)
+def test_the_secret_setting_stands_in_no_argument(crew, call):
+    """Arguments can be read by anybody on the machine; the environment only by the same user."""
+    crew.write_app(CHAIN)
+    crew.submit({"held": []}, id="other")
+    dsn = "http://k3y@127.0.0.1:9/1"
+    code = f"import sys, overseer_lite as overseer; app, db, dsn = sys.argv[1], sys.argv[2], sys.stdin.readline()\noverseer.{call}sentry_dsn=dsn)"
+    env = {**os.environ, "CREW_DIRECTORY": str(crew.directory), COOKIE: crew.cookie}
+    command = [sys.executable, "-c", code, str(crew.app_file), crew.store.path]
+    with open(crew.log_file, "ab") as log:
+        asked = subprocess.Popen(command, env=env, stderr=log, stdin=subprocess.PIPE, text=True)
+    asked.stdin.write(dsn)
+    asked.stdin.close()
+    crew.wait_note("held")
+    all_arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in crew.processes()]
+    assert len(all_arguments) >= 4, "this process, its supervisor, a worker, a runner"
+    assert not [line for line in all_arguments if b"k3y" in line]
+    assert dsn.encode() in Path(f"/proc/{crew.store.workers()[0].runner_pid}/environ").read_bytes()
+    crew.allow("go")
+    asked.terminate()
+    asked.wait(10)
 
 
 def test_a_supervisor_that_is_killed_is_told_of(crew, user):
