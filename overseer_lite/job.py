@@ -346,6 +346,8 @@ class JobInfo(NamedTuple):
         due_in_s: Seconds until its time comes; None if it has come.
         waiting_for: How many of its dependencies are not finished.
         request: An operator's wish that its worker has not yet granted: `abort` or `reset`.
+        adder: Id of the job whose handler added it, always of the same run. None: it was submitted; or the store does not
+            keep that (capability `adders`), or did not yet when it was added.
     """
 
     id: str
@@ -368,6 +370,7 @@ class JobInfo(NamedTuple):
     due_in_s: float | None
     waiting_for: int
     request: str | None
+    adder: str | None = None
 
 
 class DependencyResult(NamedTuple):

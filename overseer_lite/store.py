@@ -32,6 +32,7 @@ CAPABILITIES: Final[dict[str, str]] = {
     "looking": "listings: counts, jobs, drained",
     "retry": "an operator's retry",
     "added": "jobs added in the settling transaction",
+    "adders": "keeps which job added a job: adder of job_info and jobs (None where missing)",
     "shared": "several processes may use it at once, each opening it by its address",
     "failpoints": "visits the failpoints of its transactions, so that a test may kill it there",
 }

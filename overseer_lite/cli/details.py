@@ -51,6 +51,8 @@ def _facts(store: FullStore, job: JobInfo) -> Iterator[str]:
     yield f"{say.escape(job.id)}  {job.status.value}" + ("" if say.state(job) == job.status else f" ({say.state(job)})")
     yield f"type      {say.escape(job.type)}"
     yield f"run       {say.escape(job.run)}"
+    if job.adder is not None:
+        yield f"added by  {say.escape(job.adder)}"
     if job.priority:
         yield f"priority  {job.priority}"
     if job.args:

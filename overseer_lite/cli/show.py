@@ -169,6 +169,7 @@ def job_json(job: JobInfo, *, full: bool = False) -> dict[str, Any]:
         "due_in_s": job.due_in_s,
         "waiting_for": job.waiting_for,
         "request": job.request,
+        "adder": job.adder,
     }
     if full:
         value |= {"args": job.args, "result": job.result}

@@ -126,7 +126,7 @@ def _chain_lines(found: Profile) -> Iterator[Line]:
         names[2:-2] = [f"({left_out} more)"]
     if len(names) > 1:
         chain = f"{say.duration(found.chain_s)}: {' > '.join(names)}"
-        yield Line(f"{'longest':{_LABEL_CHARS}}", f"chain of dependencies {chain}", "bold")
+        yield Line(f"{'longest':{_LABEL_CHARS}}", f"chain of jobs {chain}", "bold")
     if found.span_s >= _PARALLEL_FROM_S:
         text = (
             f"{found.parallel:.1f} jobs at a time: {say.duration(found.busy_s)} of work in {say.duration(found.span_s)}"

@@ -6,7 +6,9 @@ import graphlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from overseer_lite.job import JobInfo
 
 
 class Link(NamedTuple):
@@ -19,6 +21,14 @@ class Link(NamedTuple):
 
     length: float
     before: str | None
+
+
+def waits_for(job: JobInfo) -> Sequence[str]:
+    """Return the ids of the jobs after whose end this one begins: its dependencies, and who added it, if anybody did.
+
+    An adder stands in no circle: it has finished before what it adds is there, and what is finished waits for nothing more.
+    """
+    return job.dependencies if job.adder is None else (*job.dependencies, job.adder)
 
 
 class Chains:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overseer_lite.job import Outcome, Status
-from overseer_lite.report.chain import Chains
+from overseer_lite.report.chain import Chains, waits_for
 from overseer_lite.report.facts import CUT_SHORT, each_history, find_run, ran_s
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ class Profile(NamedTuple):
 
     Attributes:
         slowest: At most five, the slowest first; those that never ran are left out.
-        chain: The chain of jobs, each waiting for the one before it, whose handlers ran longest: the run cannot take
-            less, however many workers it has. Dependencies on other runs are left out, and so is what a handler's own
-            added jobs owe to it, which is no dependency.
+        chain: The chain of jobs, each waiting for the one before it or added by it, whose handlers ran longest: the run
+            cannot take less, however many workers it has. Dependencies on other runs are left out.
         recovered: Attempts cut short (a signal to runner or worker, a stop) whose job has finished since.
         busy_s: For how long handlers ran, of the attempts that ended after `since`.
         span_s: From the first begin of these to their last end, by the wall clock.
@@ -101,5 +100,5 @@ def was_cut_short(attempt: AttemptRecord) -> bool:
 def _chain(spent: Iterable[Spent]) -> list[Spent]:
     by_id = {each.job.id: each for each in spent}
     seconds = {job_id: each.seconds for job_id, each in by_id.items()}
-    chains = Chains(seconds, ((job_id, each.job.dependencies) for job_id, each in by_id.items()))
+    chains = Chains(seconds, ((job_id, waits_for(each.job)) for job_id, each in by_id.items()))
     return [by_id[job_id] for job_id in chains.longest() if seconds[job_id] > 0]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_MS: Final = 250
 FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
 LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
@@ -225,7 +225,7 @@ class Database:
         if version < oldest:
             raise UnusableStoreError(
                 self.path,
-                f"its schema is version {version}, this overseer_lite needs {oldest}",
+                f"its schema is version {version}, this overseer_lite needs {SCHEMA_VERSION}",
                 "`overseer-lite worker`, `run` or `submit` migrates it, after a backup" if version > 0 else _RESTORE,
             )
 

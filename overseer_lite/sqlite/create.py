@@ -29,11 +29,14 @@ log = logging.getLogger("overseer_lite.sqlite")
 _INSTALL_TIMEOUT_S: Final = 60.0
 _MARKS: Final = (
     "PRAGMA application_id = 1331055700",  # APPLICATION_ID
-    "PRAGMA user_version = 1",  # SCHEMA_VERSION
+    "PRAGMA user_version = 2",  # SCHEMA_VERSION
 )
 
 #: How to get from each older version to the next: SQL that ends with `PRAGMA user_version = <the next>`.
-MIGRATIONS: Final[Mapping[int, str]] = {}
+MIGRATIONS: Final[Mapping[int, str]] = {
+    # Who added the jobs that are there is not known; no row is rewritten, so this takes no longer for 10^6 jobs.
+    1: "ALTER TABLE jobs ADD COLUMN adder INTEGER REFERENCES jobs (key); PRAGMA user_version = 2",
+}
 
 
 def create(path: str, now: Reading, *, unsafe_filesystem: bool = False) -> bool:

@@ -54,7 +54,7 @@ class Reader:
     def _info(self, row: Row, *, stuck: bool) -> JobInfo:
         (
             key, job_id, run, name, kind, status, shared, own, priority, attempt, failures, crashes, interruptions,
-            worker, failure, result, due_us, waiting_for, request,
+            worker, failure, result, due_us, waiting_for, request, adder,
         ) = row  # fmt: skip
         unstarted = status == UNSTARTED
         due_in_s = None
@@ -81,6 +81,7 @@ class Reader:
             due_in_s=due_in_s,
             waiting_for=waiting_for,
             request=request,
+            adder=adder,
         )
 
     def ready(self, types: Collection[str] | None, limit: int) -> list[str]:

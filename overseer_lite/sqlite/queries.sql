@@ -46,8 +46,8 @@ INSERT INTO runs (id, args, declared, submitted_wall_us) VALUES (?1, ?2, ?3, ?4)
 SELECT max(coalesce((SELECT max(key) FROM jobs), 0), coalesce((SELECT value FROM meta WHERE name = 'pruned_key'), 0));
 
 -- add_job: a new job
-INSERT INTO jobs (key, id, run, name, type, priority, waiting_for, depends, due_us, due_wall_us, delay_us, args, awaited)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);
+INSERT INTO jobs (key, id, run, name, type, priority, waiting_for, depends, due_us, due_wall_us, delay_us, args, awaited, adder)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14);
 
 -- set_awaited: some job depends on it from now on
 UPDATE jobs SET awaited = 1 WHERE key = ?1 AND awaited = 0;
@@ -304,9 +304,9 @@ DELETE FROM runs WHERE key = ?1;
 
 -- job: all of one job
 SELECT j.key, j.id, r.id, j.name, t.name, j.status, r.args, j.args, j.priority, j.attempt, j.failures, j.crashes,
-  j.interruptions, w.id, j.failure, v.value, j.due_us, j.waiting_for, j.request
+  j.interruptions, w.id, j.failure, v.value, j.due_us, j.waiting_for, j.request, a.id
 FROM jobs j JOIN runs r ON r.key = j.run JOIN types t ON t.key = j.type LEFT JOIN workers w ON w.key = j.worker
-LEFT JOIN results v ON v.job = j.key WHERE j.id = ?1;
+LEFT JOIN results v ON v.job = j.key LEFT JOIN jobs a ON a.key = j.adder WHERE j.id = ?1;
 
 -- dependencies: what a job depends on, in order
 SELECT d.id FROM dependencies e JOIN jobs d ON d.key = e.dependency WHERE e.job = ?1 ORDER BY e.position;
@@ -319,8 +319,9 @@ WITH RECURSIVE up (key) AS (
 
 -- list: jobs in order of submission, without args and results
 SELECT j.key, j.id, r.id, j.name, t.name, j.status, NULL, NULL, j.priority, j.attempt, j.failures, j.crashes,
-  j.interruptions, w.id, j.failure, NULL, j.due_us, j.waiting_for, j.request
+  j.interruptions, w.id, j.failure, NULL, j.due_us, j.waiting_for, j.request, a.id
 FROM jobs j JOIN runs r ON r.key = j.run JOIN types t ON t.key = j.type LEFT JOIN workers w ON w.key = j.worker
+LEFT JOIN jobs a ON a.key = j.adder
 WHERE (:run IS NULL OR j.run = (SELECT key FROM runs WHERE id = :run)) AND (:status IS NULL OR j.status = :status)
   AND (:type IS NULL OR t.name = :type) AND (:text IS NULL OR instr(j.id, :text))
 ORDER BY j.key LIMIT :limit OFFSET :offset;

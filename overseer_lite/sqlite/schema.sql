@@ -62,6 +62,7 @@ CREATE TABLE jobs (
   delay_us      INTEGER,                         -- as asked for: after a reboot it waits no longer than this
   args          TEXT,
   failure       TEXT,
+  adder         INTEGER REFERENCES jobs (key),   -- whose handler added it, always of the same run; NULL: it was submitted
   CHECK ((status = 1) = (worker IS NOT NULL)),
   CHECK (status <> 1 OR (waiting_for = 0 AND due_us IS NULL)),
   CHECK ((due_us IS NULL) = (delay_us IS NULL))

@@ -101,7 +101,7 @@ def insert(moment: Moment, graph: Graph, resolved: Resolved) -> Submitted:
             name = None if job_id == prefix + job.name else job.name
             yield (
                 first + index, job_id, run, name, kind, job.priority, waiting_for, len(internal) + len(others),
-                *due, job.args_json, awaited[index],
+                *due, job.args_json, awaited[index], None,
             )  # fmt: skip
 
     def edges() -> Iterator[tuple[int, int, int, int]]:
@@ -244,8 +244,11 @@ def _write_added(
         key = keys[index][0]
         db.run(
             "add_job",
-            (key, resolved.ids[index], run, name, kind, job.priority, waiting_for, len(needed), *due, job.args_json, 0),
-        )
+            (
+                key, resolved.ids[index], run, name, kind, job.priority, waiting_for, len(needed),
+                *due, job.args_json, 0, adder,
+            ),
+        )  # fmt: skip
         waited_for.update(key for key, _finished in needed)
         by_id = {resolved.ids[other]: keys[other][0] for other in resolved.internal[index]}
         by_id.update(zip(resolved.external.get(index, ()), (k for k, _f in external.get(index, ())), strict=True))

@@ -80,7 +80,7 @@ class _Beat(NamedTuple):
 
 class _Job:
     __slots__ = (
-        "added", "alone", "args_json", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
+        "added", "adder", "alone", "args_json", "attempt", "beat", "crashes", "declared", "due", "failure", "failures", "history", "id",
         "interruptions", "key", "name",  "priority", "request", "reserved_wall_us", "result_json", "run", "status",
         "type", "worker",
     )  # fmt: skip
@@ -96,10 +96,12 @@ class _Job:
         args_json: str,
         priority: int,
         declared: Sequence[str],
+        adder: str | None,
     ) -> None:
         self.key, self.id, self.run, self.name, self.type = key, id, run, name, type
         self.args_json, self.priority = args_json, priority
         self.declared = tuple(declared)
+        self.adder = adder
         self.added: tuple[str, ...] = ()  # dependencies that handlers added to the declared ones
         self.status = Status.UNSTARTED
         self.attempt = self.failures = self.crashes = self.interruptions = 0
@@ -479,7 +481,7 @@ class MemoryStore:
                 if dependency not in self._jobs:
                     raise UnknownDependencyError(graph.jobs[position].name, dependency)
 
-    def _insert(self, graph: Graph) -> None:
+    def _insert(self, graph: Graph, adder: str | None = None) -> None:
         """Store those jobs of a checked graph that are not there."""
         for job in graph.jobs:
             job_id = graph.job_id(job)
@@ -495,6 +497,7 @@ class MemoryStore:
                     args_json=json.dumps(args),
                     priority=job.priority,
                     declared=dependencies,
+                    adder=adder,
                 )
                 new.due = self._due(job.delay_s)
                 self._jobs[job_id] = new
@@ -512,7 +515,7 @@ class MemoryStore:
         dependents = [job for job in self._jobs.values() if adder.id in job.dependencies]
         waited_for = [job_id for job_id, job in zip(ids, added, strict=True) if not job.detached]
         self._refuse_circle(graph, waited_for, dependents)
-        self._insert(graph)
+        self._insert(graph, adder.id)
         for dependent in dependents:
             dependent.added += tuple(job_id for job_id in waited_for if job_id not in dependent.dependencies)
 
@@ -656,6 +659,7 @@ class MemoryStore:
             due_in_s=self._due_in_s(job),
             waiting_for=self._waiting_for(job),
             request=job.request,
+            adder=job.adder,
         )
 
     # ---- moves -------------------------------------------------------------------------------------------------------

@@ -220,6 +220,11 @@ ROWS: tuple[Row, ...] = (
         "    awaited = [keys[index] for index, job in enumerate(graph.jobs)]", "a detached job is waited for by nobody"),
     Row("submit.py", 'if pair[0] != dependent and db.one("has_edge", (dependent, pair[0])) is None]',
         "if pair[0] != dependent]", "nobody waits twice for the same job"),
+    Row("submit.py", "*due, job.args_json, 0, adder,", "*due, job.args_json, 0, None,", "an added job names its adder"),
+    Row("queries.sql", "LEFT JOIN jobs a ON a.key = j.adder WHERE j.id = ?1;", "LEFT JOIN jobs a ON a.key = j.run WHERE j.id = ?1;",
+        "a job names no other adder than its own"),
+    Row("queries.sql", "LEFT JOIN jobs a ON a.key = j.adder\n", "LEFT JOIN jobs a ON a.key = j.key\n",
+        "a listing names the adders as well"),
     Row("submit.py", '    db.many("set_awaited", [(key,) for key in waited_for])\n', "",
         "a dependent of an added job is released by a finish in an exchange"),
     # ---- store.py

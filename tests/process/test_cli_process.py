@@ -126,7 +126,7 @@ def test_a_run_that_fails_is_mended_and_goes_on(cli, app, tmp_path):
     time_lines = [re.sub(" +T", " T", line) for line in lines[began + 1 + len(words) : -8]]
     assert time_lines[0] == ""
     assert sorted(line.split()[-1] for line in time_lines[1:3]) == ["r/first", "r/second"]
-    assert time_lines[3:] == ["longest    chain of dependencies T: first T > second T"]
+    assert time_lines[3:] == ["longest    chain of jobs T: first T > second T"]
     assert lines[-8:] == [
         "",
         "failed   r/second: ValueError: not mended yet",

@@ -15,7 +15,7 @@ from overseer_lite.cli import show as say
 from overseer_lite.cli.main import COMMANDS
 from overseer_lite.cli.watch import Event, Watch
 from overseer_lite.graph import Graph, job_graph
-from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement
+from overseer_lite.job import Attempt, Evidence, Failure, Job, Outcome, Settlement
 from overseer_lite.liveness import Identity, WorkerFile
 from overseer_lite.store import WorkerRecord, open_store
 from tests.conftest import Ended
@@ -300,7 +300,7 @@ def test_jobs_json_lists_each_job_in_order_of_submission(cli, chain):
     assert value[0] == {
         "id": "r/a", "run": "r", "name": "a", "type": "a", "status": "failed", "attempt": 1, "failures": 1,
         "crashes": 0, "interruptions": 0, "worker": None, "dependencies": [], "priority": 0, "ready": False,
-        "stuck": False, "due_in_s": None, "waiting_for": 0, "request": None,
+        "stuck": False, "due_in_s": None, "waiting_for": 0, "request": None, "adder": None,
         "failure": {
             "reason": "exception", "message": "boom", "exception": "ValueError", "silent": False, "allowed": None,
         },
@@ -372,6 +372,16 @@ def test_show_tells_status_dependencies_attempts_and_failure(cli, chain):
     assert lines[6].split()[-3:] == ["failed", "ValueError:", "boom"]
     assert "Traceback:" in lines
     assert lines[-2:] == ["output of attempt 1:", "  hello"]
+
+
+def test_show_tells_who_added_a_job(cli, chain):
+    """By its id; a submitted job says nothing of it."""
+    chain.finish_job(chain.reserve_job("w", "r/a"), None, [Job("x")])
+
+    assert cli("show r/x").out.splitlines() == ["r/x  unstarted (ready)", "type      x", "run       r", "added by  r/a"]
+    assert cli("show r/x --json").json["adder"] == "r/a"
+    assert [(job["id"], job["adder"]) for job in cli("jobs --json").json if job["adder"]] == [("r/x", "r/a")]
+    assert "added by" not in cli("show r/b").out
 
 
 def test_a_job_is_found_by_its_name_where_only_one_has_it(cli, chain):

@@ -203,6 +203,21 @@ def test_the_chain_is_the_one_whose_jobs_ran_longest(store, run_job):
     assert names(found.slowest) == [("slow", 6.0), ("c", 3.0), ("b", 2.0), ("a", 1.0), ("end", 0.5)]
 
 
+def test_an_added_job_follows_its_adder_in_the_chain(store, run_job):
+    """It begins after the adder's end, though it depends on nothing; here as in a pipeline that counts parts and merges them."""
+    store.transact_graph(job_graph({"partitions": [], "merge": ["partitions"], "other": []}, id="r"))
+    attempt = store.reserve_job("w", "r/partitions")
+    parts = [Job("count", name=f"count-{n}") for n in range(3)]
+    settlement = Settlement(attempt, Outcome.FINISHED, added=parts, evidence=Evidence(2.0))
+    assert store.exchange("w", [settlement], 0, []).refused == []
+    for name, seconds in (("count-0", 3.0), ("count-1", 5.0), ("count-2", 4.0), ("merge", 1.0), ("other", 7.5)):
+        run_job(name, seconds)
+
+    found = profile(store, "r")
+    assert names(found.chain) == [("partitions", 2.0), ("count-1", 5.0), ("merge", 1.0)]
+    assert found.chain_s == 8.0
+
+
 def test_parallel_is_work_by_the_time_it_took(store, clock):
     """Three jobs of ten seconds side by side, and one after them: 40 s of work in 20 s."""
     store.transact_graph(job_graph({"a": [], "b": [], "c": [], "d": ["a"]}, id="r"))

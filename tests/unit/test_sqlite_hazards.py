@@ -33,7 +33,7 @@ from overseer_lite.errors import (
     UnusableStoreError,
 )
 from overseer_lite.graph import Graph
-from overseer_lite.job import Attempt, Evidence, Failure, Outcome, Settlement, Status
+from overseer_lite.job import Attempt, Evidence, Failure, Job, Outcome, Settlement, Status
 from overseer_lite.liveness.tree import flock_holder
 from overseer_lite.sqlite import connection, create, engine, files, wakeup
 from overseer_lite.sqlite.backup import backup
@@ -595,9 +595,9 @@ def test_a_newer_schema_is_refused(store, path):
     """Whoever does not know its tables cannot keep its promises."""
     submit(store)
     store.close()
-    outside(path, "PRAGMA user_version = 2")
+    outside(path, "PRAGMA user_version = 3")
 
-    refuse(path, "its schema is version 2, this overseer_lite knows 1")
+    refuse(path, "its schema is version 3, this overseer_lite knows 2")
 
 
 def test_an_older_schema_without_a_way_here_is_refused(store, path):
@@ -606,7 +606,7 @@ def test_an_older_schema_without_a_way_here_is_refused(store, path):
     store.close()
     outside(path, "PRAGMA user_version = 0")
 
-    refuse(path, "its schema is version 0, this overseer_lite needs 1|no way leads from its schema")
+    refuse(path, "its schema is version 0, this overseer_lite needs 2|no way leads from its schema")
 
 
 @pytest.mark.parametrize("length", [1, 99, 100, 511, 512, 4095, 4096, 4097, 20480, 40000])
@@ -899,45 +899,77 @@ def test_a_failed_install_leaves_nothing_half_made(path, failing):
 
 # ---- migrating -------------------------------------------------------------------------------------------------------
 
-ADD = "ALTER TABLE jobs ADD COLUMN colour TEXT; PRAGMA user_version = 1"
+SCHEMA_1 = Path(__file__).with_name("schema-1.sql").read_text()  # as it was: never to be changed
+ROWS_1 = """
+INSERT INTO meta VALUES ('uuid', 'of-version-1'), ('created_wall_us', 1), ('boot_id', 'boot');
+INSERT INTO types VALUES (1, 't');
+INSERT INTO runs VALUES (1, 'r', NULL, 2, 1000000);
+INSERT INTO jobs (key, id, run, name, type, status, waiting_for, depends, awaited, attempt, args) VALUES
+  (1, 'r/a', 1, NULL, 1, 2, 0, 0, 1, 1, '{"n": 1}'), (2, 'r/b', 1, NULL, 1, 0, 1, 2, 0, 0, NULL),
+  (3, 'r/x', 1, NULL, 1, 0, 0, 0, 1, 0, NULL);
+INSERT INTO dependencies VALUES (2, 0, 1, 0), (2, 1, 3, 1);
+INSERT INTO results VALUES (1, '7');
+INSERT INTO attempts VALUES (1, 1, 'w', 0, 1000000, 2000000, 500000, NULL, NULL);
+"""
+MARKS_1 = ("PRAGMA application_id = 1331055700", "PRAGMA user_version = 1", "PRAGMA journal_mode = wal")
+JOBS_TABLE = (
+    "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('jobs')",
+    'SELECT "table", "from", "to" FROM pragma_foreign_key_list(\'jobs\') ORDER BY 1, 2',
+    "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'jobs' ORDER BY 1",
+)
+COUNT_ADDER = "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'adder'"
 
 
 @pytest.fixture
-def older(store, path):
-    """A store of version 0, which never was, with a table that only version 1 has a name for."""
-    submit(store)
-    store.close()
-    outside(path, "PRAGMA user_version = 0")
+def older(path):
+    """A store of version 1: a has finished and added x, for which b waits too."""
+    Path(path).touch(mode=0o600)
+    outside(path, SCHEMA_1, ROWS_1, *MARKS_1)
+    files.make_state_directory(path)
     return path
 
 
-def test_an_older_store_is_migrated_after_a_copy(older, store):
-    """In one transaction; the copy is the file as it was, under its own id."""
-    uuid = outside(older, "SELECT value FROM meta WHERE name = 'uuid'")
-    kept = create.migrate(older, migrations={0: ADD})
+def test_a_store_of_version_1_is_migrated_by_installing_after_a_copy(older):
+    """In one transaction, after which the tables are those of a new store; the copy is the file as it was, under its own id."""
+    with open_store(older) as store:
+        with pytest.raises(
+            UnusableStoreError, match=r"version 1, this overseer_lite needs 2.*migrates it, after a backup"
+        ):
+            store.counts()
+        store.install()
+        assert [(job.id, job.status, job.adder) for job in store.jobs()] == [
+            ("r/a", Status.FINISHED, None), ("r/b", Status.UNSTARTED, None), ("r/x", Status.UNSTARTED, None),
+        ]  # fmt: skip
+        assert (store.job_info("r/a").args, store.job_info("r/a").result) == ({"n": 1}, 7)
+        assert store.uuid == "of-version-1"
+        store.install()
+    kept = older + ".version-1"
+    assert outside(kept, "PRAGMA user_version", COUNT_ADDER, "SELECT count(*) FROM jobs") == [[[1]], [[0]], [[3]]]
+    assert outside(kept, "SELECT value FROM meta WHERE name = 'uuid'") == [[["of-version-1"]]]
+    assert not os.path.exists(kept + "-2"), "the second time there was nothing to do"
 
-    assert store.counts().total == 2
-    store.close()
-    assert outside(older, "SELECT colour FROM jobs", "PRAGMA user_version") == [[[None], [None]], [[1]]]
-    assert kept == older + ".version-0"
-    assert outside(kept, "PRAGMA user_version", "SELECT count(*) FROM jobs") == [[[0]], [[2]]]
-    assert outside(kept, "SELECT value FROM meta WHERE name = 'uuid'") == uuid
-    assert create.migrate(older, migrations={0: ADD}) is None
+
+def test_a_migrated_store_is_as_a_new_one(older, tmp_path):
+    """The same columns, references and indexes; work goes on in it, and it is sound."""
+    with open_store(str(tmp_path / "new" / "jobs.db")) as new:
+        new.install()
+        expected = outside(new.path, *JOBS_TABLE)
+    with open_store(older) as store:
+        store.install()
+        assert outside(older, *JOBS_TABLE) == expected
+        store.finish_job(store.reserve_job("w", "r/x"), None, [Job("t", name="y")])
+        assert (store.job_info("r/y").adder, store.job_info("r/b").waiting_for) == ("r/x", 1)
+        assert [f.detail for f in store.examine(full=True) if f.what == "integrity"] == ["every page and row"]
 
 
 def test_a_migration_that_fails_changes_nothing(older):
     """Each step and the version's number are in one transaction; trying again is right, and keeps each copy."""
-    for copy in (".version-0", ".version-0-2"):
+    for copy in (".version-1", ".version-1-2"):
         with pytest.raises(UnusableStoreError):
-            create.migrate(older, migrations={0: "ALTER TABLE jobs ADD COLUMN colour TEXT; SELECT nonsense"})
+            create.migrate(older, migrations={1: "ALTER TABLE jobs ADD COLUMN adder INTEGER; SELECT nonsense"})
         assert os.path.exists(older + copy)
 
-    assert outside(
-        older, "PRAGMA user_version", "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'colour'"
-    ) == [
-        [[0]],
-        [[0]],
-    ]
+    assert outside(older, "PRAGMA user_version", COUNT_ADDER) == [[[1]], [[0]]]
 
 
 def test_nothing_is_migrated_under_workers_of_the_older_version(older):
@@ -948,9 +980,16 @@ def test_nothing_is_migrated_under_workers_of_the_older_version(older):
         older + ".d/workers/w1", store_uuid="u", worker_id="w1", identity=Identity.mine(), now_us=1
     )
     with pytest.raises(StoreUnavailableError, match="worker w1 is at work .* Stop all workers"):
-        create.migrate(older, migrations={0: ADD})
+        create.migrate(older)
     file.close()
-    assert create.migrate(older, migrations={0: ADD}) is not None
+    assert create.migrate(older) is not None
+
+
+def test_each_older_version_has_a_way_here():
+    """Whoever kept a store of any version can go on with it."""
+    assert sorted(create.MIGRATIONS) == list(range(1, connection.SCHEMA_VERSION))
+    for version, step in create.MIGRATIONS.items():
+        assert step.endswith(f"; PRAGMA user_version = {version + 1}")
 
 
 # ---- copying ---------------------------------------------------------------------------------------------------------

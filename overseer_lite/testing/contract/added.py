@@ -193,3 +193,25 @@ class AddedClauses(Clauses):
             settlement = Settlement(start(store, f"r/{name}"), Outcome.FINISHED)
             assert list(store.exchange("w1", [settlement], 0, ()).refused) == []
             assert store.jobs_ready() == released
+
+    @needs("added", "adders")
+    def test_c164_an_added_job_names_the_job_that_added_it(self, store: FullStore) -> None:
+        """Whoever waits for it or for nobody, under an id of its own, added by one that was added; a submitted job names none."""
+        submit(store, Job("a"), Job("b", dependencies=["a"]))
+        more = [Job("x"), Job("y", dependencies=["x"]), Job("own", id="own"), Job("d", detached=True)]
+        store.finish_job(start(store), None, more)
+        store.finish_job(start(store, "r/x"), None, [Job("z")])
+        adders = {
+            "r/a": None, "r/b": None, "r/x": "r/a", "r/y": "r/a", "own": "r/a", "r/d": "r/a", "r/z": "r/x",
+        }  # fmt: skip
+        assert {job_id: info(store, job_id).adder for job_id in adders} == adders
+        if "looking" in store.capabilities:
+            assert {job.id: job.adder for job in store.jobs()} == adders
+
+    @needs("added", "adders")
+    def test_c165_a_job_that_was_there_keeps_the_adder_it_had(self, store: FullStore) -> None:
+        """The first of two, or none, if it was submitted."""
+        submit(store, Job("a"), Job("b"), Job("s"))
+        for adder in ("r/a", "r/b"):
+            store.finish_job(start(store, adder), None, [Job("x"), Job("s"), Job("own", name=f"of-{adder[-1]}")])
+        assert [info(store, f"r/{name}").adder for name in ("x", "s", "of-a", "of-b")] == ["r/a", None, "r/a", "r/b"]
