@@ -63,8 +63,8 @@ POINTS: Final[dict[str, str]] = {
     "runner.token_read": "the runner has the job's token, the job is not marked begun",
     "runner.begun": "the job is marked begun, the handler has not been called",
     "runner.ended": "the handler returned, the job is not marked ended",
-    "runner.marked_ended": "the job is marked ended, the outcome is not sent",
-    "runner.sent": "the outcome is sent",
+    "runner.marked_ended": "the job is marked ended, a small result with it; the worker is not told",
+    "runner.sent": "the worker is told how it ended, perhaps of several at once",
 }
 
 

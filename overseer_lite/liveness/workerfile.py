@@ -10,7 +10,8 @@ and need not: after a reboot nothing in them is looked at.
     4096  64 slots of 256 bytes: what became of each job that was given to the runner
 
 Of a slot the state byte is always written last, and cleared first when the slot is used anew: a writer that dies
-half-way leaves an older state, never a wrong one.
+half-way leaves an older state, never a wrong one. A runner whose handler finished with a small result, or none, reports
+that in the slot, whole: such a report costs no message and outlives the runner. When it may be read, see `finished`.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ BEGUN: Final = 2
 ENDED: Final = 3
 
 _MAGIC: Final = b"ovlworkr"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _HEADER_BYTES: Final = 4096
 _SLOT_BYTES: Final = 256
 _FILE_BYTES: Final = _HEADER_BYTES + SLOTS * _SLOT_BYTES
 _STEP_BYTES: Final = 96
+RESULT_BYTES: Final = 87  # the largest result that a slot has room for
 
 # Native byte order and alignment throughout: struct copies native integers in one piece (the portable formats byte by
 # byte), and no other machine ever reads this file.
@@ -55,7 +57,7 @@ _TEXTS: Final[dict[str, tuple[int, int]]] = {  # where each text of the header s
 }
 _SLOT: Final = struct.Struct(f"B7xqqqqqqd{_STEP_BYTES}s")
 _KEY_AT: Final = 8
-_KEY: Final = struct.Struct(f"qqqqqqd{_STEP_BYTES}s")
+_KEY: Final = struct.Struct(f"qqqqqqd{_STEP_BYTES}sq")
 _BEGUN_AT: Final = 24
 _ENDED_AT: Final = 32
 _START_AT: Final = 40
@@ -64,6 +66,8 @@ _TIMES: Final = struct.Struct("qqqq")
 _FRACTION_AT: Final = 56
 _FRACTION: Final = struct.Struct("d")
 _STEP_AT: Final = 64
+_REPORT_AT: Final = _STEP_AT + _STEP_BYTES
+_REPORT: Final = struct.Struct(f"qB{RESULT_BYTES}s")  # of which token, 0: none; the result and its length
 
 
 class WorkerFileError(ValueError):
@@ -239,7 +243,7 @@ class WorkerFile:
         """Enter an attempt that is reserved and not begun, over whatever the slot held."""
         at = _place(index)
         self._map[at] = FREE
-        _KEY.pack_into(self._map, at + _KEY_AT, job_key, number, 0, 0, 0, 0, math.nan, b"")
+        _KEY.pack_into(self._map, at + _KEY_AT, job_key, number, 0, 0, 0, 0, math.nan, b"", 0)
         self._map[at] = RESERVED
 
     def begin(self, index: int, boottime_us: int, output_start: int) -> None:
@@ -255,6 +259,36 @@ class WorkerFile:
         _INT64.pack_into(self._map, at + _ENDED_AT, boottime_us)
         _INT64.pack_into(self._map, at + _END_AT, output_end)
         self._map[at] = ENDED
+
+    def finish(self, index: int, token: int, boottime_us: int, output_end: int, result: bytes) -> None:
+        """Note that the handler finished, with its result, b"" for none: the whole report of such an attempt.
+
+        Args:
+            token: Under which the job was given, from 1. No two were given under the same: a child that a handler
+                forked may come to this line long after the slot went to another job.
+            result: At most RESULT_BYTES of it.
+        """
+        at = _place(index)
+        _INT64.pack_into(self._map, at + _ENDED_AT, boottime_us)
+        _INT64.pack_into(self._map, at + _END_AT, output_end)
+        _REPORT.pack_into(self._map, at + _REPORT_AT, token, len(result), result)
+        self._map[at] = ENDED
+
+    def finished(self, index: int, token: int) -> bytes | None:
+        """Return the result that `finish` noted, b"" for none; None: no end was reported so of that token's job.
+
+        Another process's stores are promised to be seen in their order only after something that both did in the
+        kernel, one after the other: a byte sent and received, a read of the same pipe, a death that was waited for. To
+        ask before that is no error, and where processors reorder stores the answer may be wrong.
+        """
+        at = _place(index)
+        if self._map[at] != ENDED:
+            return None
+        whose, length, result = _REPORT.unpack_from(self._map, at + _REPORT_AT)
+        if whose != token or length > RESULT_BYTES:
+            return None
+        found: bytes = result[:length]
+        return found
 
     def progress(self, index: int, fraction: float | None, step: str = "") -> None:
         """Note how far the handler is, None for not known; the step is cut at 96 bytes, not within a character."""

@@ -28,7 +28,7 @@ from overseer_lite.handler import Ending, RunningJob, describe, execute
 from overseer_lite.job import Outcome
 from overseer_lite.liveness.spawn import die_with_parent
 from overseer_lite.liveness.tree import children
-from overseer_lite.liveness.workerfile import WorkerFile
+from overseer_lite.liveness.workerfile import RESULT_BYTES, WorkerFile
 from overseer_lite.runner.app import App, load_app, newest_source
 from overseer_lite.runner.attempt_files import attempt_directory
 from overseer_lite.runner.protocol import (
@@ -43,6 +43,7 @@ from overseer_lite.runner.protocol import (
     finished_frame,
     frame,
     job_from,
+    look_frame,
     read_frames,
 )
 
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from overseer_lite.job import ReservedJob
 
 _CANCEL_S: Final = 1.0
+_UNTOLD: Final = 16  # so many ends may stand in the steps before the worker is told to look,
+_UNTOLD_US: Final = 1000  # for so long; the end of a longer one tells of those before it as well
+_BRIEF_US: Final = 500  # a type's last attempt took no longer: another one may begin before the worker is told
 _FILE_CLOCK_S: Final = 0.01  # a file is dated by the kernel's tick, which lags behind the clock
 
 #: Who is told of failures, by setting; imported only if that setting is given.
@@ -112,6 +116,10 @@ class _Runner:
         self._boottime_us = clock.boottime_us if isinstance(clock, SystemClock) else lambda: clock.read().boottime_us
         self._poll = select.poll()
         self._poll.register(TOKENS_FD, select.POLLIN)
+        self._untold = 0  # ends that stand in the steps, and of which the worker does not know
+        self._untold_since_us = 0
+        self._last_token = 0
+        self._brief: set[str] = set()
         self._output = os.dup(1)  # not inherited
         self._streams = _streams()
 
@@ -136,6 +144,7 @@ class _Runner:
             try:
                 data = os.read(TOKENS_FD, TOKEN.size)
             except BlockingIOError:  # there is none, or the worker took it back while we were reaching for it
+                self._tell()
                 self._poll.poll()
                 continue
             number: int | None = TOKEN.unpack(data)[0] if data else None
@@ -158,17 +167,53 @@ class _Runner:
                 self._waiting.extend(parcel)
 
     def _run(self, token: int, slot: int, reserved: ReservedJob) -> None:
-        self._steps.begin(slot, self._boottime_us(), self._output_bytes())
+        if reserved.type not in self._brief:
+            self._tell()
+        begun_us = self._boottime_us()
+        self._steps.begin(slot, begun_us, self._output_bytes())
         failpoints.hit("runner.begun")
         ending = self._execute(slot, reserved)
         _flush()
         failpoints.hit("runner.ended")
-        self._steps.end(slot, self._boottime_us(), self._output_bytes())
-        failpoints.hit("runner.marked_ended")
-        if ending.outcome is Outcome.FINISHED and not ending.added:
-            self._control.sendall(finished_frame(token, ending.result_json))
-            failpoints.hit("runner.sent")
+        ended_us = self._boottime_us()
+        (self._brief.add if ended_us - begun_us <= _BRIEF_US else self._brief.discard)(reserved.type)
+        if ending.outcome is not Outcome.FINISHED or ending.added:
+            self._steps.end(slot, ended_us, self._output_bytes())
+            failpoints.hit("runner.marked_ended")
+            self._report(token, ending)
             return
+        result = b"" if ending.result_json is None else ending.result_json.encode("utf-8", "surrogatepass")
+        if len(result) <= RESULT_BYTES:
+            self._steps.finish(slot, token, ended_us, self._output_bytes(), result)
+            failpoints.hit("runner.marked_ended")
+            self._note_untold(token, ended_us)
+            return
+        self._steps.end(slot, ended_us, self._output_bytes())
+        failpoints.hit("runner.marked_ended")
+        self._send(finished_frame(token, result))
+
+    def _note_untold(self, token: int, now_us: int) -> None:
+        """Have the worker told of an end that stands in the steps: soon, or at once if nothing is known to come next."""
+        self._last_token = token
+        if not self._untold:
+            self._untold_since_us = now_us
+        self._untold += 1
+        if not self._waiting or self._untold >= _UNTOLD or now_us - self._untold_since_us >= _UNTOLD_US:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the worker of the ends that it does not know of yet."""
+        if self._untold:
+            self._send(look_frame(self._last_token))
+
+    def _send(self, data: bytes) -> None:
+        """Send a frame about a token: it tells of all ends before that as well."""
+        self._untold = 0
+        self._control.sendall(data)
+        failpoints.hit("runner.sent")
+
+    def _report(self, token: int, ending: Ending) -> None:
+        """Report an end that is more than a result."""
         strays = 0
         if ending.outcome is not Outcome.FINISHED:
             strays = self._loop.clear() + len(set(threading.enumerate()) - self._threads)
@@ -183,8 +228,7 @@ class _Runner:
             ending.delay_s,
             strays,
         )
-        self._control.sendall(frame("ended", ended_body(ended)))
-        failpoints.hit("runner.sent")
+        self._send(frame("ended", ended_body(ended)))
         if strays:
             self._await_the_end()
 

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from overseer_lite import failpoints
@@ -29,6 +30,7 @@ from overseer_lite.runner.protocol import (
     Frames,
     Hello,
     ended_from,
+    finished,
     frame,
     is_large,
     payload_of,
@@ -108,6 +110,7 @@ class ProcessRunner:
         self._buried: Dead | None = None
         self.garbled = False
         self._payloads: dict[int, str] = {}
+        self._given: deque[tuple[int, int]] = deque()  # token and slot of whose end we know nothing yet
         self._output_seen = 0
         self.floods = False  # its output has grown fast since it was last looked at
         self.output_path = os.path.join(spec.state_directory, "output", f"{spec.worker}.{generation}")
@@ -167,7 +170,8 @@ class ProcessRunner:
     def give(self, parcel: Sequence[tuple[ReservedJob, int, int]]) -> list[tuple[int, OSError]]:
         """Hand jobs over, each with its token and slot: their steps marked, their payloads sent, then their tokens.
 
-        Never blocks. Returns the tokens of those that could not be handed over, and why: no room for a payload.
+        Never blocks. Tokens rise, from one call to the next as well. Returns those of the jobs that could not be handed
+        over, and why: no room for a payload.
         """
         failed: list[tuple[int, OSError]] = []
         given: list[list[Any]] = []
@@ -186,6 +190,7 @@ class ProcessRunner:
                 payload = payload_of(job)
             self._steps.reserve(slot, job.key, job.attempt.number)
             given.append([token, slot, payload])
+            self._given.append((token, slot))
             tokens += TOKEN.pack(token)
         self._out += frame("jobs", given)
         self.send()
@@ -203,8 +208,13 @@ class ProcessRunner:
         except (BrokenPipeError, ConnectionResetError):
             self._out.clear()
 
+    @property
+    def heard(self) -> bool:
+        """Whether something was heard besides `receive` and waits to be dealt with: ask that, do not wait first."""
+        return bool(self._ended) or self.garbled
+
     def receive(self) -> list[Ended]:
-        """Return the ends reported so far; reads what is there, without waiting."""
+        """Return the ends reported so far, in the order of their tokens; reads what is there, without waiting."""
         self._listen()
         ended, self._ended = self._ended, []
         return ended
@@ -229,11 +239,11 @@ class ProcessRunner:
             return
         try:
             for kind, body in self._frames.feed(data):
-                self._take(kind, body)
+                self._heed(kind, body)
         except (ValueError, TypeError, KeyError, struct.error, OverseerError):
             self.garbled = True
 
-    def _take(self, kind: str, body: Any) -> None:
+    def _heed(self, kind: str, body: Any) -> None:
         match kind:
             case "hello":
                 self.hello = Hello(body["types"], body["app_file"], body["app_mtime"], tuple(body["children"]))
@@ -242,13 +252,52 @@ class ProcessRunner:
                 self.trouble = AppTrouble(*body)
             case "stale":
                 self.stale = True
+            case "look":
+                self._take_told(body)
             case "finished" | "ended":
                 ended: Ended = body if kind == "finished" else ended_from(body)
-                self._forget_payload(ended.token)
-                self._ended.append(ended)
+                self._take_told(ended.token - 1)
+                if self._given and self._given[0][0] == ended.token:
+                    self._given.popleft()
+                self._take(ended)
+
+    def _take_told(self, last: int) -> None:
+        """Take in all up to a token that only the steps report, the runner having said that all of them ended.
+
+        Raises:
+            ValueError: The steps do not bear that out: a handler said it.
+        """
+        self._take_reports(last)
+        if self._given and self._given[0][0] <= last:
+            raise ValueError(f"the end of token {self._given[0][0]} is missing")
+
+    def _take_reports(self, last: int) -> None:
+        """Take in what the steps report, up to a token, or to the first of which they report no end."""
+        while self._given and self._given[0][0] <= last:
+            token, slot = self._given[0]
+            result = self._steps.finished(slot, token)
+            if result is None:
+                return
+            self._given.popleft()
+            self._take(finished(token, result))
+
+    def _take_last_reports(self) -> None:
+        """Take in every report that a dead runner left in the steps, whether or not it came to tell us."""
+        for token, slot in self._given:
+            result = self._steps.finished(slot, token)
+            if result is not None:
+                self._take(finished(token, result))
+        self._given.clear()
+
+    def _take(self, ended: Ended) -> None:
+        self._forget_payload(ended.token)
+        self._ended.append(ended)
 
     def take_back(self) -> list[int]:
-        """Take back every job whose token nobody has read: the kernel decides, job by job."""
+        """Take back every job whose token nobody has read: the kernel decides, job by job.
+
+        So we also learn who has ended, told or not: all whose tokens were read but the last. See `heard`.
+        """
         failpoints.hit("worker.take_back")
         tokens: list[int] = []
         with contextlib.suppress(BlockingIOError):
@@ -256,6 +305,11 @@ class ProcessRunner:
                 tokens += [number for (number,) in TOKEN.iter_unpack(data)]
         for token in tokens:
             self._forget_payload(token)
+        while self._given and tokens and self._given[-1][0] >= tokens[0]:
+            self._given.pop()
+        self._listen()  # first: who ended with a frame has no report in the steps
+        if len(self._given) > 1:
+            self._take_reports(self._given[-2][0])
         return tokens
 
     def _forget_payload(self, token: int) -> None:
@@ -321,16 +375,18 @@ class ProcessRunner:
     def bury(self, timeout_s: float = 10.0) -> Dead:
         """Prove the runner's tree gone, killing what is left of it, and return all that is still to be known of it.
 
-        Its reports are read to the end first, so that what it finished counts as finished. Once that is done, asking
-        again gives the same answer: the pid may be a stranger's by then.
+        Its reports are read to the end, so that what it finished counts as finished, told or not. Once that is done,
+        asking again gives the same answer: the pid may be a stranger's by then.
         """
         if self._buried is not None:
             return self._buried
         closed = self._at_end and not self._is_exiting()
         self.child.signal(9)
         cleared = clear(self._tree(), free=self._channel_ended, timeout_s=timeout_s)
-        ended = self.receive()
         handed_back = self.take_back()
+        if cleared.done:
+            self._take_last_reports()
+        ended = self.receive()
         if not cleared.done:
             return Dead(ended, handed_back, Exit(None, None), cleared)
         how = self.child.reap()

@@ -6,7 +6,9 @@ Three channels, none of which ever blocks the worker:
               So a job that is taken back while the runner begins it is decided by the kernel, not by luck.
     control   a stream of frames (mark, kind, length, body). To the runner: what to run. From it: hello, how attempts ended.
               Its end of file is the runner's death certificate: a forked child that has not exec'd yet holds it open.
-    steps     the worker's file, mapped by both (see `liveness.workerfile`): reserved, begun, ended. Read after a death.
+    steps     the worker's file, mapped by both (see `liveness.workerfile`): reserved, begun, ended. Read after a death,
+              and for the report of whoever finished with a small result or none. Jobs run in the order of their tokens,
+              so a frame about one token also says that all before it have ended: their reports are to be read first.
 
 A payload too large for the stream lies in a file that the frame names.
 """
@@ -38,7 +40,8 @@ TOKEN: Final = struct.Struct("=q")
 _HEAD: Final = struct.Struct("=3scI")
 _MARK: Final = b"ovl"
 _MESSAGE: Final = b"m"  # JSON: what kind of message, and its body
-_FINISHED: Final = b"f"  # most attempts' end: its token, then the result's JSON text, if there is one
+_FINISHED: Final = b"f"  # the end of one that finished: its token, then the result's JSON text, if there is one
+_LOOK: Final = b"l"  # a token: up to it, whoever has said nothing else has finished, as the steps report
 _HEAD_FINISHED: Final = struct.Struct("=3scIq")
 _LARGEST_INLINE: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
@@ -95,10 +98,14 @@ def frame(kind: str, body: Any) -> bytes:
     return _HEAD.pack(_MARK, _MESSAGE, len(text)) + text
 
 
-def finished_frame(token: int, result_json: str | None) -> bytes:
-    """Return the message that an attempt finished, added nothing, and perhaps had a result: what most attempts say."""
-    result = b"" if result_json is None else result_json.encode("utf-8", "surrogatepass")
+def finished_frame(token: int, result: bytes) -> bytes:
+    """Return the message that an attempt finished and added nothing; its result as JSON, b"" for none."""
     return _HEAD_FINISHED.pack(_MARK, _FINISHED, TOKEN.size + len(result), token) + result
+
+
+def look_frame(token: int) -> bytes:
+    """Return the message that up to this token all have ended: the steps report those that no frame did."""
+    return _HEAD_FINISHED.pack(_MARK, _LOOK, TOKEN.size, token)
 
 
 class Frames:
@@ -129,6 +136,9 @@ class Frames:
                 at = begin + length
                 if kind == _FINISHED:
                     yield "finished", _finished(buffer, begin, at)
+                    continue
+                if kind == _LOOK:
+                    yield "look", TOKEN.unpack_from(buffer, begin)[0]
                     continue
                 what, body = json.loads(buffer[begin:at].decode("utf-8", "surrogatepass"))
                 yield what, body
@@ -200,12 +210,17 @@ def ended_body(ended: Ended) -> list[Any]:
     ]  # fmt: skip
 
 
+def finished(token: int, result: bytes | bytearray) -> Ended:
+    """Return the end of an attempt that finished and added nothing; b"" is no result."""
+    result_json = result.decode("utf-8", "surrogatepass") if result else None
+    return Ended(token, Outcome.FINISHED, result_json, (), None, None, None, 0)
+
+
 def _finished(buffer: bytearray, begin: int, end: int) -> Ended:
     """Return the end that a frame of its own tells."""
     (token,) = TOKEN.unpack_from(buffer, begin)
     begin += TOKEN.size
-    result_json = buffer[begin:end].decode("utf-8", "surrogatepass") if end > begin else None
-    return Ended(token, Outcome.FINISHED, result_json, (), None, None, None, 0)
+    return finished(token, buffer[begin:end])
 
 
 def ended_from(body: list[Any]) -> Ended:

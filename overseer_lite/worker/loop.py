@@ -69,6 +69,7 @@ class Held(NamedTuple):
     """A job that was reserved and given to the runner."""
 
     job: ReservedJob
+    token: int
     slot: int
     given_us: int  # monotonic
 
@@ -117,6 +118,7 @@ class Worker:
         self._token = 0
         self._pace = Pace()
         self._front_since = 0.0  # when the runner was last known to turn to its next job
+        self._long = 0  # token of the last job that was seen to take long
         self._settle_at = 0.0
         self._look_at = 0.0
         self._held: dict[int, Held] = {}
@@ -209,6 +211,8 @@ class Worker:
     def _patience(self, timeout_s: float | None) -> float | None:
         """Return how long a wait may last."""
         now = time.monotonic()
+        if self.runner.heard:
+            return 0.0
         limits = [] if timeout_s is None else [timeout_s]
         entering = self.runner.hello is not None and not self._entered
         if entering or (self._hungry and self._wants()):
@@ -236,6 +240,8 @@ class Worker:
             return 0
         if not self._held:
             return self._pace.largest(self.types())
+        if self._long in self._held:
+            return 0  # what the ends before it release would wait behind it
         size = self._pace.largest(self.types())
         if len(self._held) > size // 2 or time.monotonic() - self._front_since > LONG_S / 2:
             return 0  # enough is reserved, or what runs may be long
@@ -419,9 +425,12 @@ class Worker:
         return [max(0.0, s - self._ran_s(held)) for held, s in timeouts if s is not None]
 
     def _ran_s(self, held: Held) -> float:
-        """Return the seconds that a handler has been running, the machine's sleep not counted; 0 if it has not begun."""
+        """Return the seconds that a handler has been running, the machine's sleep not counted.
+
+        0 if it has not begun, or has reported its end in the steps: that we were not told yet is not its doing.
+        """
         slot = self._file.slot(held.slot)
-        if slot.state < BEGUN:
+        if slot.state < BEGUN or self._file.finished(held.slot, held.token) is not None:
             return 0.0
         now = self._store.clock.read()
         return min(now.monotonic_us - held.given_us, now.boottime_us - slot.begun_us) / 1e6
@@ -440,6 +449,7 @@ class Worker:
                 log.debug("Job %s has not begun and is handed back", held.job.attempt.job_id)
                 self._settle(Settlement(held.job.attempt, Outcome.HANDED_BACK), held.slot)
         self._front_since = time.monotonic()
+        self._long = max(self._held, default=0)  # tokens are read in their order: what is left of them runs
 
     def _watch_time(self) -> None:
         if not self._timed:
@@ -645,7 +655,7 @@ class Worker:
             log.info("Reserved job %s", job.attempt.job_id)
             self._token += 1
             slot = next(free)
-            self._held[self._token] = Held(job, slot, given_us)
+            self._held[self._token] = Held(job, self._token, slot, given_us)
             parcel.append((job, self._token, slot))
         self.jobs_begun += len(jobs)
         for token, error in self.runner.give(parcel):  # no room for a payload, or no descriptor left

@@ -161,13 +161,41 @@ def test_what_a_killed_runner_had_reported_finished_stays_finished(crew):
     assert (info.result, info.crashes, crew.outcomes("brief")) == (7, 0, ["finished"])
 
 
+def test_what_a_runner_had_reported_in_the_steps_outlives_it_though_it_told_nobody(crew):
+    """Killed between the report and the word that there is one: settled as finished, and not run again."""
+    crew.write_app("@handlers\ndef brief(job):\n    note('brief')\n    return 7\n")
+    crew.submit({"brief": []})
+    crew.start(1, env={"OVERSEER_LITE_FAILPOINTS": "runner.marked_ended=kill%runner"})
+    info = crew.wait_for("brief")
+    assert (info.result, info.attempt, info.crashes, info.interruptions) == (7, 1, 0, 0)
+    assert (crew.outcomes("brief"), len(crew.notes("brief"))) == (["finished"], 1)
+
+
+def test_a_handler_that_tells_its_worker_to_look_for_an_end_that_is_not_there_is_not_believed(crew):
+    """Nobody is settled by such a word: the runner is killed, the attempt is a crash."""
+    crew.write_app(
+        "from overseer_lite.runner.protocol import CONTROL_FD, look_frame\n"
+        "@handlers\n"
+        "def lying(job):\n"
+        "    if job.attempt == 1:\n"
+        "        os.write(CONTROL_FD, look_frame(10**6))\n"
+        "        await_file('never')\n"
+    )
+    crew.submit({"lying": []})
+    crew.start(1)
+    crew.wait_for("lying")
+    assert crew.outcomes("lying") == ["crashed", "finished"]
+    assert "nonsense" in crew.attempts("lying")[0].failure.message
+
+
 def test_a_runner_that_dies_between_its_handlers_end_and_the_report_spends_the_attempt_without_a_crash(crew):
-    """Ended, never reported: the handler did not crash, yet its number is not given again."""
+    """Ended, its result too large for the steps, never sent: no crash, yet its number is not given again."""
     crew.write_app(
         "from overseer_lite import failpoints\n"
         "@handlers\n"
         "def brief(job):\n"
         "    if job.attempt == 1: failpoints.arm('runner.marked_ended', 'kill')\n"
+        "    return 'x' * 100\n"
     )
     crew.submit({"brief": []})
     crew.start(1)

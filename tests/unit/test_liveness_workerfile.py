@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from overseer_lite.liveness import Identity, WorkerFile, WorkerFileError, spawn, take
-from overseer_lite.liveness.workerfile import BEGUN, ENDED, FREE, RESERVED, SLOTS, Slot
+from overseer_lite.liveness.workerfile import BEGUN, ENDED, FREE, RESERVED, RESULT_BYTES, SLOTS, Slot
 
 # The runner's way in: take the descriptor over, say so, and wait to be killed. What it does besides is the argument.
 _ATTACH = """
@@ -103,15 +103,48 @@ def test_a_slot_tells_its_attempts_walk(file, path):
     assert file.slot(3) == Slot(3, 12, 1, RESERVED, 0, 0, 0, 0, None, "")
 
 
+@pytest.mark.parametrize("result", [b"", b"7", b"x" * RESULT_BYTES])
+def test_a_finish_is_reported_in_the_slot_whole(file, result):
+    """Reported is what was noted, under its token only; and the slot's walk shows as for any other end."""
+    file.reserve(3, 11, 2)
+    file.begin(3, 1000, 50)
+    file.progress(3, 0.5, "x" * 96)
+    assert file.finished(3, 21) is None
+    file.finish(3, 21, 2000, 80, result)
+    assert (file.finished(3, 21), file.finished(3, 20)) == (result, None)
+    assert file.slot(3) == Slot(3, 11, 2, ENDED, 1000, 2000, 50, 80, 0.5, "x" * 96)
+
+
+def test_an_end_without_a_report_is_no_finish(file):
+    """Neither one marked ended only, nor what an earlier attempt reported in the same slot, counts as a report."""
+    file.reserve(3, 11, 2)
+    file.finish(3, 21, 2000, 80, b"7")
+    file.free(3)
+    assert file.finished(3, 21) is None
+    file.reserve(3, 12, 1)
+    file.end(3, 3000, 90)
+    assert (file.finished(3, 21), file.finished(3, 22)) == (None, None)
+
+
+def test_a_report_of_an_earlier_job_of_the_slot_is_nobody_elses(file):
+    """A child that a handler forked comes back late: what it writes finishes no job that has the slot now."""
+    file.reserve(3, 12, 1)
+    file.begin(3, 1000, 50)
+    file.finish(3, 21, 2000, 80, b"7")
+    assert file.finished(3, 22) is None
+
+
 def test_slots_do_not_run_into_one_another(file, path):
     """The first and the last slot, filled to the brim, leave their neighbours and the header alone."""
     for index in range(SLOTS):
         file.reserve(index, index, 1)
         file.progress(index, 1.0, "x" * 200)
+        file.finish(index, index + 1, 1, 2, b"y" * RESULT_BYTES)
     file.free(1)
     slots = WorkerFile.read(path).slots
     assert [slot.job_key for slot in slots] == [0, *range(2, SLOTS)]
     assert {slot.step for slot in slots} == {"x" * 96}
+    assert [file.finished(slot.index, slot.index + 1) for slot in slots] == [b"y" * RESULT_BYTES] * (SLOTS - 1)
     assert WorkerFile.read(path).beat_us == 7
 
 
