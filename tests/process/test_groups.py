@@ -116,7 +116,9 @@ def test_an_end_is_heard_of_while_the_job_behind_it_turns_out_to_be_long(crew):
     print(f"a dependent of the short ones began {delay_s * 1e3:.0f} ms after the long one")
     assert delay_s < 0.25
     assert str(crew.job("long").status) == "started"
-    assert "Job r/after has not begun" not in crew.log(), "it was reserved behind the long one and had to be handed back"
+    assert "Job r/after has not begun" not in crew.log(), (
+        "it was reserved behind the long one and had to be handed back"
+    )
     crew.allow("go")
     crew.wait_for("long")
 
