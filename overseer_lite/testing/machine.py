@@ -255,10 +255,22 @@ class StoreMachine(RuleBasedStateMachine):
     def finish(self, pick: int, drawn: list[tuple[Any, ...]], result: Any) -> None:
         """Finish some attempt, which may have added jobs."""
         attempt = self.some_attempt(pick)
+        if not self.settled_already(attempt):
+            self._finish(attempt, drawn, result)
+
+    @rule(pick=_pick, drawn=_added, worker=_workers)
+    def reserve_and_finish(self, pick: int, drawn: list[tuple[Any, ...]], worker: str) -> None:
+        """Run a ready job to its good end: of attempts that are met by chance, hardly one still holds its job."""
+        ready = self.model.jobs_ready()
+        if ready:
+            job_id = ready[pick % len(ready)]
+            attempt = self.both(lambda store: store.reserve_job(worker, job_id))
+            self.seen([attempt])
+            self._finish(attempt, drawn, None)
+
+    def _finish(self, attempt: Attempt, drawn: list[tuple[Any, ...]], result: Any) -> None:
         names: list[str] = []
         added: list[Job] = []
-        if self.settled_already(attempt):
-            return
         for name, kind, picks, detached in drawn if len(self.ids) < 20 and "added" in self.can else []:
             dependencies = self.dependencies(picks, names)
             added.append(Job(kind, name=name, args={"n": 1}, dependencies=dependencies, detached=detached))

@@ -959,7 +959,7 @@ def test_a_migrated_store_is_as_a_new_one(older, tmp_path):
         assert outside(older, *JOBS_TABLE) == expected
         store.finish_job(store.reserve_job("w", "r/x"), None, [Job("t", name="y")])
         assert (store.job_info("r/y").adder, store.job_info("r/b").waiting_for) == ("r/x", 1)
-        assert [f.detail for f in store.examine(full=True) if f.what == "integrity"] == ["every page and row"]
+        assert integrity_of(store) == "every page and row"
 
 
 def test_a_migration_that_fails_changes_nothing(older):
@@ -983,6 +983,30 @@ def test_nothing_is_migrated_under_workers_of_the_older_version(older):
         create.migrate(older)
     file.close()
     assert create.migrate(older) is not None
+
+
+def integrity_of(store):
+    (found,) = [finding.detail for finding in store.examine(full=True) if finding.what == "integrity"]
+    return found
+
+
+def test_an_adder_that_is_not_there_is_none_and_found_by_a_full_look(store, path):
+    """A damaged row stops no listing; pruning never leaves one, since it takes adder and added at once."""
+    for run in ("r", "s"):
+        store.transact_graph(Graph.of([Job("t", name="a")], id=run))
+        store.finish_job(store.reserve_job("w", f"{run}/a"), None, [Job("t", name="x")])
+        store.finish_job(store.reserve_job("w", f"{run}/x"))
+    assert [run.id for run in store.prune(-1.0)] == ["s", "r"]
+    store.transact_graph(Graph.of([Job("t", name="a")], id="r"))
+    store.finish_job(store.reserve_job("w", "r/a"), None, [Job("t", name="x")])
+    assert integrity_of(store) == "every page and row"
+
+    store.close()
+    outside(path, "UPDATE jobs SET adder = 1 WHERE adder IS NOT NULL")  # the key of a job that was pruned
+
+    assert [(job.id, job.adder) for job in store.jobs()] == [("r/a", None), ("r/x", None)]
+    assert store.job_info("r/x").adder is None
+    assert integrity_of(store) == "a row of jobs names a row of jobs that is not there"
 
 
 def test_each_older_version_has_a_way_here():
