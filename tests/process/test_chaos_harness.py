@@ -294,7 +294,7 @@ connection.close()
     [
         ("INSERT INTO workers (id, registered) VALUES ('w9', 1)", "left: the row of worker w9"),
         ("UPDATE jobs SET waiting_for = -1", "P7: integrity_check says CHECK constraint failed in jobs"),
-        ("UPDATE jobs SET type = 77", "P7: foreign_key_check says ['jobs', 1, 'types', 1]"),
+        ("UPDATE jobs SET type = 77", "P7: foreign_key_check says ['jobs', 1, 'types'"),
     ],
     ids=["worker", "integrity", "foreign key"],
 )
@@ -304,4 +304,4 @@ def test_the_judge_finds_what_is_wrong_with_the_file(tmp_path, statement, found)
     rig.submit([{"id": "a"}])
     assert gather(rig)[1] == []
     subprocess.run([sys.executable, "-c", HARM, rig.db, statement], check=True)
-    assert found in gather(rig)[1]
+    assert [words for words in gather(rig)[1] if words.startswith(found)]
