@@ -120,22 +120,16 @@ def take_back_without_kernel():
     from overseer_lite.liveness.workerfile import BEGUN
     from overseer_lite.runner import process
 
-    give, right = process.ProcessRunner.give, process.ProcessRunner.take_back
-
-    def note(self, parcel):
-        self.__dict__.setdefault("_given", {}).update({token: slot for _job, token, slot in parcel})
-        return give(self, parcel)
+    right = process.ProcessRunner.take_back
 
     def take_back(self):
         if self._at_end:
             return right(self)
-        steps = self._steps
-        back = [token for token, slot in self.__dict__.get("_given", {}).items() if steps.slot(slot).state < BEGUN]
-        for token in back:
-            del self._given[token]
+        back = []
+        while self._given and self._steps.slot(self._given[-1][1]).state < BEGUN:
+            back.append(self._given.pop()[0])
         return back
 
-    process.ProcessRunner.give = note
     process.ProcessRunner.take_back = take_back
 
 
