@@ -97,7 +97,9 @@ def stopped_gate(unit: Unit) -> Figures:
             started = rig.start("--drain", "-n", "2")
         rig.finish(started, 40)
         took_s = round(time.monotonic() - begun, 1)
-        if not os.path.exists(log) or "it stood still holding the writer gate" not in rig.said():
+        # One that holds the gate at its first write is not in the store yet: whoever watches starts is the first to kill it.
+        words = ("it stood still holding the writer gate", "stands still (state T) before it has entered; it is killed")
+        if not os.path.exists(log) or not any(each in rig.said() for each in words):
             raise Violation("nobody was killed for standing still with the gate")
         figures, _evidence = judge(rig, interrupted=1)
     finally:
