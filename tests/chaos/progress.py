@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 
@@ -14,7 +14,7 @@ class Progress:
 
     Attributes:
         done: By row and unit. A unit that failed is among them until the run ends: the next one does it again.
-        failures: How often a unit of a row failed, ever: passing later does not undo it.
+        failures: By row, what was said of each unit that failed, ever: passing later does not undo it.
     """
 
     def __init__(self, path: str, seed: int, kind: str) -> None:
@@ -22,7 +22,7 @@ class Progress:
         self._key = {"seed": seed, "kind": kind}
         self._lock = threading.Lock()
         self.done: dict[tuple[str, int], dict[str, Any]] = {}
-        self.failures: Counter[str] = Counter()
+        self.failures: defaultdict[str, list[str]] = defaultdict(list)
         for line in self._whole_lines():
             entry = json.loads(line)
             if {"seed": entry["seed"], "kind": entry["kind"]} == self._key:
@@ -42,7 +42,11 @@ class Progress:
 
     def _note(self, entry: dict[str, Any]) -> None:
         self.done[entry["scenario"], entry["unit"]] = entry
-        self.failures[entry["scenario"]] += entry["outcome"] == "failed"
+        if entry["outcome"] == "failed":
+            said = entry["words"].strip().splitlines() or ["nothing"]
+            self.failures[entry["scenario"]].append(
+                f"unit {entry['unit']}, version {entry.get('commit', '')}: {said[-1]}"
+            )
 
     def add(self, entry: dict[str, Any]) -> None:
         """Append a unit's outcome and figures."""

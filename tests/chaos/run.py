@@ -120,8 +120,9 @@ class Run:
         seconds = sum(entry["seconds"] for entry in entries)
         commits = {entry.get("commit", "") for entry in entries}
         missing = missing if complete else []
-        violations = self._progress.failures[row.name] + bool(missing)
-        return Whole(len(entries), self.units(row), outcomes, figures, missing, violations, seconds, commits)
+        said = self._progress.failures[row.name]
+        violations = len(said) + bool(missing)
+        return Whole(len(entries), self.units(row), outcomes, figures, missing, violations, said, seconds, commits)
 
     def closing(self, rows: list[Scenario], took_s: float) -> int:
         """Print each row's joined figures and the closing line; return the exit code."""

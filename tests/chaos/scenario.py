@@ -65,6 +65,7 @@ class Whole(NamedTuple):
     Attributes:
         missing: What should have been reached and never was; told once all units are done.
         violations: Units that failed, those included that passed when the run went on; and one for what is missing.
+        said: What was said of each unit that failed.
         commits: The versions of the program that were tried.
     """
 
@@ -74,6 +75,7 @@ class Whole(NamedTuple):
     figures: Figures
     missing: list[str]
     violations: int
+    said: list[str]
     seconds: float
     commits: set[str]
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 
+from overseer_lite.liveness import read_stat
 from tests.chaos import traced
 from tests.chaos.judge import judge
 from tests.chaos.rig import Rig
@@ -94,8 +95,13 @@ def _do(rig: Rig, role: str, trace: str, arguments: list[str], prefix: str, poin
 def _bury(rig: Rig, trace: str, arguments: list[str]) -> int:
     """Kill a worker in the middle of a job, with strace at the thread that buries it."""
     started = rig.start("--drain", "-n", "2")
-    rig.wait_for(lambda: [e for e in rig.running() if e["job"].endswith("-long")], name="the long job runs")
-    event = next(e for e in rig.running() if e["job"].endswith("-long"))
+
+    def long_ones() -> list[dict]:
+        """Under this supervisor only: a worker that outlived the one before may still be at an earlier long job."""
+        running = [event for event in rig.running() if event["job"].endswith("-long")]
+        return [e for e in running if (stat := read_stat(e["ppid"])) is not None and stat.ppid == started.pid]
+
+    event = rig.wait_for(long_ones, name="the long job runs")[0]
     with traced.attached(rig, started.pid, trace, arguments):
         rig.kill(event["ppid"])
         return started.wait(60)

@@ -54,13 +54,20 @@ def section(seed: int, rows: Mapping[Scenario, Whole]) -> str:
             "",
             f"- date: {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; version: {', '.join(commits) or 'not known'}; seed {seed}",
             f"- machine: {os.cpu_count()} CPUs, Linux {platform.release()}, CPython {platform.python_version()}",
-            f"- {units} of {wanted} units, {hours:.1f} hours of units; {cut:,} attempts were cut short; violations: {broken}",
+            f"- {units} of {wanted} units, {hours:.1f} hours of units; {cut:,} attempts were cut short; failed: {broken}",
             "",
-            "| row | units | violations | figures |",
+            "| row | units | failed | figures |",
             "| --- | ---: | ---: | --- |",
             *[_line(row, whole) for row, whole in rows.items()],
+            *_failed(done),
         ]
     )
+
+
+def _failed(rows: Mapping[Scenario, Whole]) -> list[str]:
+    """Return what was said of each unit that failed, be it by a broken promise or by a fault of the row itself."""
+    said = [f"- {row.name}, {words[:240]}" for row, whole in rows.items() for words in whole.said]
+    return ["", "What failed, each done again when the run went on:", "", *said] if said else []
 
 
 def _line(row: Scenario, whole: Whole) -> str:

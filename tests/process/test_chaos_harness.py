@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -188,11 +189,14 @@ def test_a_system_call_that_was_never_visited_makes_the_run_red(bench, capsys):
 
 
 ROWS = '''
-from tests.chaos.scenario import scenario
+import os
+from tests.chaos.scenario import Violation, scenario
 
 @scenario("tiny", small=1, release=3)
 def tiny(unit):
     """A tiny row."""
+    if os.environ.get("TINY_BREAKS") == str(unit.index):
+        raise Violation("P1: it broke")
     return {"jobs": 2, "builds": [f"b{unit.index}"], "silent_ms": [10.0 * unit.index]}
 
 @scenario("mute", small=1, release=1)
@@ -241,6 +245,18 @@ def test_a_section_that_is_not_there_yet_comes_last(command):
     assert "chaos" not in command.results.read_text()
     command("--release", "--write")
     assert command.results.read_text().startswith("# What was measured\n\n## another\n\nkept\n\n## chaos\n\n")
+
+
+def test_what_failed_is_told_of_though_it_passed_in_the_end(command, monkeypatch):
+    """Which unit, of which version, and what was said: who reads the figures sees whether a promise was broken."""
+    command.results.write_text("# What was measured\n")
+    monkeypatch.setenv("TINY_BREAKS", "1")
+    assert command("--release").returncode == 1
+    monkeypatch.delenv("TINY_BREAKS")
+    assert command("--release", "--write").returncode == 0
+    text = command.results.read_text()
+    assert "| tiny | 3 of 3 | 1 |" in text
+    assert re.search(r"^- tiny, unit 1, version .*: P1: it broke$", text, re.MULTILINE)
 
 
 def test_a_run_without_time_begins_nothing_and_the_next_does_all(command):
