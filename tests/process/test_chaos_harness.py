@@ -141,7 +141,7 @@ def test_a_line_that_was_cut_off_costs_its_own_unit_and_no_other(bench):
 def test_progress_of_another_seed_is_not_this_runs(bench):
     """The same file may hold several runs."""
     path = os.path.join(bench.directory, "progress.jsonl")
-    Progress(path, SEED + 1, "release").add({"scenario": "beside", "unit": 0, "outcome": "failed"})
+    Progress(path, SEED + 1, "release").add({"scenario": "beside", "unit": 0, "outcome": "failed", "words": "it broke"})
     run, code = bench.run([row := bench.row("beside", 1)])
     assert (bench.ran, code, run.whole(row).violations) == ([("beside", 0)], 0, 0)
 
