@@ -13,7 +13,7 @@ proved all of it gone. SIGKILL is not yet death, and one look over /proc is no p
 - `identity`: who a process is, for ever; is it alive; a signal to it and to nobody else
 - `workerfile`: one file per worker: lock, heartbeat, table of steps
 - `tree`: everything a worker or a runner left behind, found and proved gone
-- `recordlocks`: who holds a lock on bytes of a file, without opening it
+- `recordlocks`: who holds a lock on a file or on bytes of it, by the kernel's table
 - `spawn`: children whose death the kernel tells, and who cannot be mistaken for others
 """
 

@@ -33,6 +33,7 @@ from overseer_lite.liveness.identity import (
     read_stat,
     send_signal,
 )
+from overseer_lite.liveness.recordlocks import locks_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -399,33 +400,12 @@ def flock_holder(file: int | str) -> int | None:
 
 def _flock_holder(fd: int) -> int | None:
     try:
-        wanted = f"{kernel_device(fd)}:{os.fstat(fd).st_ino}"
-        lines = read_proc("/proc/locks").decode("ascii").splitlines()
+        for words in locks_on(fd, os.fstat(fd).st_ino):
+            if words[1] == "FLOCK":
+                return int(words[4]) if int(words[4]) > 0 else None
     except (*_FORGOTTEN, PermissionError):
-        return None
-    for line in lines:
-        words = line.split()  # "7: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; a waiter has "->" for its second word
-        if len(words) > 5 and words[1] == "FLOCK" and words[5] == wanted:
-            return int(words[4]) if int(words[4]) > 0 else None
+        pass  # it cannot be told
     return None
-
-
-def kernel_device(fd: int) -> str:
-    """Return the device of a descriptor's file, or of another file beside it, as /proc/locks has it.
-
-    On some filesystems (btrfs, overlay) fstat gives another; the table of mounts gives the kernel's own.
-    """
-    info = dict(
-        line.split(":", 1) for line in read_proc(f"/proc/self/fdinfo/{fd}").decode().splitlines() if ":" in line
-    )
-    mount = info["mnt_id"].strip()
-    for line in read_proc("/proc/self/mountinfo").decode(errors="replace").splitlines():
-        words = line.split(" ", 3)
-        if words[0] == mount:
-            major, minor = words[2].split(":")
-            return f"{int(major):02x}:{int(minor):02x}"
-    device = os.fstat(fd).st_dev
-    return f"{os.major(device):02x}:{os.minor(device):02x}"
 
 
 def _has_open(pid: int, wanted: tuple[int, int]) -> bool:

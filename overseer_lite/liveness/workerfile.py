@@ -268,11 +268,8 @@ class WorkerFile:
                 forked may come to this line long after the slot went to another job.
             result: At most RESULT_BYTES of it.
         """
-        at = _place(index)
-        _INT64.pack_into(self._map, at + _ENDED_AT, boottime_us)
-        _INT64.pack_into(self._map, at + _END_AT, output_end)
-        _REPORT.pack_into(self._map, at + _REPORT_AT, token, len(result), result)
-        self._map[at] = ENDED
+        _REPORT.pack_into(self._map, _place(index) + _REPORT_AT, token, len(result), result)
+        self.end(index, boottime_us, output_end)
 
     def finished(self, index: int, token: int) -> bytes | None:
         """Return the result that `finish` noted, b"" for none; None: no end was reported so of that token's job.

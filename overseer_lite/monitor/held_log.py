@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("overseer_lite.monitor")
 
-LOOKS: Final = (
-    4  # in a row at which one and the same process must read: each of ours does so for a moment, now and then
-)
+LOOKS: Final = 4  # in a row, at which one and the same process must read: each of ours does for a moment, now and then
 _MIB: Final = 1 << 20
 
 

@@ -177,20 +177,19 @@ class _Runner:
         failpoints.hit("runner.ended")
         ended_us = self._boottime_us()
         (self._brief.add if ended_us - begun_us <= _BRIEF_US else self._brief.discard)(reserved.type)
-        if ending.outcome is not Outcome.FINISHED or ending.added:
-            self._steps.end(slot, ended_us, self._output_bytes())
-            failpoints.hit("runner.marked_ended")
-            self._report(token, ending)
-            return
-        result = b"" if ending.result_json is None else ending.result_json.encode("utf-8", "surrogatepass")
-        if len(result) <= RESULT_BYTES:
+        plain = ending.outcome is Outcome.FINISHED and not ending.added
+        result = (ending.result_json or "").encode("utf-8", "surrogatepass") if plain else b""
+        if plain and len(result) <= RESULT_BYTES:
             self._steps.finish(slot, token, ended_us, self._output_bytes(), result)
             failpoints.hit("runner.marked_ended")
             self._note_untold(token, ended_us)
             return
         self._steps.end(slot, ended_us, self._output_bytes())
         failpoints.hit("runner.marked_ended")
-        self._send(finished_frame(token, result))
+        if plain:
+            self._send(finished_frame(token, result))
+        else:
+            self._report(token, ending)
 
     def _note_untold(self, token: int, now_us: int) -> None:
         """Have the worker told of an end that stands in the steps: soon, or at once if nothing is known to come next."""

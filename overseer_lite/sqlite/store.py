@@ -194,9 +194,8 @@ class SqliteStore:
         size = self._db.wal_bytes()
         if size <= LARGE_LOG_BYTES:
             return None
-        from overseer_lite.sqlite.readers import (
-            readers_of,  # with the room of processes: a command that looks needs none
-        )
+        # With the room of processes, which a command that only looks does not need.
+        from overseer_lite.sqlite.readers import readers_of
 
         return HeldLog(size, readers_of(self.path))
 

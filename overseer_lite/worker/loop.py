@@ -283,18 +283,8 @@ class Worker:
         held = self._held.pop(ended.token)
         failpoints.hit("worker.outcome")
         slot = self._file.times(held.slot)
-        attempt = held.job.attempt
-        delay_s = ended.retry_in_s if ended.outcome is Outcome.FAILED else ended.delay_s
-        settlement = Settlement(
-            attempt,
-            ended.outcome,
-            ended.result_json,
-            ended.added,
-            ended.failure,
-            delay_s,
-            self._evidence(slot, now_us),
-        )
-        log.info("Job %s exited with status %s", attempt.job_id, ended.outcome)
+        settlement = _as_reported(held.job.attempt, ended, self._evidence(slot, now_us))
+        log.info("Job %s exited with status %s", held.job.attempt.job_id, ended.outcome)
         self._pace.note(held.job.type, (slot.ended_us - slot.begun_us) / 1e6)
         self._settle(settlement, held.slot, hurry=ended.outcome is not Outcome.FINISHED)
 
@@ -361,20 +351,8 @@ class Worker:
         for ended in dead.ended:
             if ended.token in self._held:
                 held = self._held.pop(ended.token)
-                delay_s = ended.retry_in_s if ended.outcome is Outcome.FAILED else ended.delay_s
                 evidence = self._evidence(self._file.slot(held.slot))
-                self._settle(
-                    Settlement(
-                        held.job.attempt,
-                        ended.outcome,
-                        ended.result_json,
-                        ended.added,
-                        ended.failure,
-                        delay_s,
-                        evidence,
-                    ),
-                    held.slot,
-                )
+                self._settle(_as_reported(held.job.attempt, ended, evidence), held.slot)
         for token, held in list(self._held.items()):
             del self._held[token]
             slot = self._file.slot(held.slot)
@@ -716,6 +694,12 @@ class AppTroubleError(Exception):
 
 class TreeLeftError(Exception):
     """Processes that must be gone are not; nothing may be reset while they live."""
+
+
+def _as_reported(attempt: Attempt, ended: Ended, evidence: Evidence) -> Settlement:
+    """Return how an attempt is settled whose runner reported its end."""
+    delay_s = ended.retry_in_s if ended.outcome is Outcome.FAILED else ended.delay_s
+    return Settlement(attempt, ended.outcome, ended.result_json, ended.added, ended.failure, delay_s, evidence)
 
 
 def _how(exit_: Exit) -> str:
