@@ -175,20 +175,22 @@ def test_a_worker_may_be_silent_and_wake(overseer_double, jobs, tmp_path):
 def test_a_trace_is_whole_though_a_process_died_after_its_commit(overseer_double, jobs, point, visit):
     """What it had committed is in it, though nobody lived to say so; and no promise is broken."""
     d = overseer_double(jobs.handlers)
+    # Visits count in each process. At most two jobs are ready at a time, so eleven jobs are six exchanges or more, and one
+    # of two workers comes to each point three times.
+    names = "abcdefghijk"
     graph = overseer.Graph()
-    for name in "abc":
-        graph.add("note", name=name)
-    graph.add("note", name="d", dependencies=["a", "b", "c"])
+    for at, name in enumerate(names):
+        graph.add("note", name=name, dependencies=[names[at - 2]] if at > 1 else [])
     d.submit(graph)
     fault = d.faults.kill(point, visit=visit)
     with d.pool(2) as pool:
         pool.wait_quiescent()
     trace = d.trace()
-    ended = {name: [e.event for e in trace if e.job == d.job(name).id and e.event == "finished"] for name in "abcd"}
+    ended = {name: [e.event for e in trace if e.job == d.job(name).id and e.event == "finished"] for name in names}
 
     assert fault.struck
     assert verify(trace) == []
-    assert ended == {name: ["finished"] for name in "abcd"}
+    assert ended == {name: ["finished"] for name in names}
 
 
 def test_a_trace_is_whole_though_an_acknowledgement_was_lost(overseer_double, jobs):
