@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
 SCHEMA_VERSION: Final = 2
 BUSY_MS: Final = 250
+# The engine's cache of statements is a ring in which each run of one, also for each row of `many`, moves on by a place: in
+# one smaller than the runs of an exchange (48 jobs settled, 48 reserved), each would meet its statements thrown out.
+STATEMENTS_KEPT: Final = 256
 FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
 LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
 _LARGE_LOG_PAUSE_S: Final = 0.01
@@ -187,7 +190,9 @@ class Database:
             self._open_gate()
             self._places = {self.path: self._identity_of(self.path)}
             self._check_same_file()
-            connection = self._connection = engine.Connection(self.path, engine.OPEN_READWRITE | engine.OPEN_NOFOLLOW)
+            connection = self._connection = engine.Connection(
+                self.path, engine.OPEN_READWRITE | engine.OPEN_NOFOLLOW, statementcachesize=STATEMENTS_KEPT
+            )
         except engine.Error as error:
             raise self._translate(error) from error
         try:

@@ -39,6 +39,7 @@ from overseer_lite.sqlite import connection, create, engine, files, wakeup
 from overseer_lite.sqlite.backup import backup
 from overseer_lite.store import WorkerRecord, open_store
 from overseer_lite.testing.clock import ManualClock
+from overseer_lite.worker.pace import LARGEST
 
 WING = Path(connection.__file__).parent
 
@@ -136,6 +137,19 @@ def test_a_store_refuses_an_engine_that_corrupts(path, monkeypatch):
 def test_the_engine_never_maps_the_file(store):
     """A mapped file turns an I/O error into SIGBUS, and a commit elsewhere into a torn page."""
     assert store.database.open().execute("PRAGMA mmap_size").fetchall() in ([], [(0,)])
+
+
+def test_the_largest_group_leaves_every_statement_prepared(store):
+    """The engine's cache of statements is a ring; a group that went round it would have each exchange prepare anew."""
+    submit(store, jobs=5 * LARGEST)
+    jobs = store.exchange("w", [], LARGEST, ["t"]).jobs
+    known = store.database.open().cache_stats()
+    for _ in range(4):
+        ends = [Settlement(job.attempt, Outcome.FINISHED, result_json="1") for job in jobs]
+        jobs = store.exchange("w", ends, LARGEST, ["t"]).jobs
+
+    assert len(jobs) == LARGEST
+    assert store.database.open().cache_stats()["misses"] - known["misses"] <= 3  # what the first had no need of
 
 
 # ---- several connections ---------------------------------------------------------------------------------------------
