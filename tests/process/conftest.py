@@ -65,7 +65,7 @@ def first_held(job):
 """
 
 SCRIPT = """
-import importlib, json, sys
+import json, pkgutil, sys
 from overseer_lite.config import load
 from overseer_lite.errors import OverseerError
 from overseer_lite.log import configure
@@ -74,8 +74,10 @@ from overseer_lite.supervisor import Plan, supervise
 given = json.loads(sys.argv[1])
 configure("DEBUG", "supervisor")
 for place, value in given["constants"].items():
-    module, _, name = place.rpartition(".")
-    setattr(importlib.import_module(module), name, value)
+    owner, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(owner)
+    getattr(owner, name)  # one that has moved must not be set where nobody looks
+    setattr(owner, name, value)
 try:
     code = supervise(Plan(settings=load(given["settings"]), **given["plan"]))
 except OverseerError as error:

@@ -157,8 +157,8 @@ def test_a_stop_does_not_wait_for_ever_for_a_tree_that_will_not_go(crew, lock_of
     crew.leaves_files = True
     crew.submit({"stuck": []})
     constants = {
-        "overseer_lite.supervisor.BURIAL_S": 0.5,
-        "overseer_lite.supervisor.LAST_GRACE_S": 0.3,
+        "overseer_lite.supervisor.parent.BURIAL_S": 0.5,
+        "overseer_lite.supervisor.parent.LAST_GRACE_S": 0.3,
         "overseer_lite.monitor.burial.CLEAR_TIMEOUT_S": 0.2,
     }
     supervisor = crew.start(1, constants=constants)

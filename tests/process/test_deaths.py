@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_a_killed_workers_job_finishes_on_attempt_two_with_heartbeats_of_a_minute(crew):
     """A SIGKILLed worker's job runs again at once, by the kernel's word: no heartbeat takes part."""
     crew.submit({"first_held": []})
-    crew.start(2, constants={"overseer_lite.supervisor.SWEEP_S": 60.0})  # nor a look at all workers
+    crew.start(2, constants={"overseer_lite.supervisor.Supervisor.sweep_s": 60.0})  # nor a look at all workers
     crew.wait_ready(2)
     first = crew.wait_note("first_held", "first_held", 1)
     killed_at = kill(parent(first.pid))

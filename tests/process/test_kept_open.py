@@ -28,7 +28,10 @@ def test_a_tool_that_closes_the_store_while_no_worker_is_there_leaves_its_log_al
     """The only worker died and the next is long in coming: the supervisor alone has the file open."""
     crew.submit({"quick": []})
     supervisor = crew.start(
-        1, settings={"spares": 0}, constants={"overseer_lite.supervisor.BACKOFF_S": (60.0, 60.0)}, types=("held",)
+        1,
+        settings={"spares": 0},
+        constants={"overseer_lite.supervisor.places.BACKOFF_S": (60.0, 60.0)},
+        types=("held",),
     )
     (worker,) = crew.wait_ready(1)
     crew.store.close()  # nor have we

@@ -22,7 +22,7 @@ def context():
 """
 
 #: The spare comes as soon as all workers are well.
-AT_ONCE = {"overseer_lite.supervisor.SPARE_AFTER_S": 0.0}
+AT_ONCE = {"overseer_lite.supervisor.places.SPARE_AFTER_S": 0.0}
 
 
 def wait_spare(crew, count=1):
@@ -117,7 +117,7 @@ def test_a_spare_that_cannot_import_the_app_stops_nobody(crew):
     """The app was broken after the workers had imported it: they go on, and the log says why there is no spare."""
     crew.write_app(IMPORTED)
     crew.submit({"held": []})
-    crew.start(1, constants={"overseer_lite.supervisor.SPARE_AFTER_S": 0.2})
+    crew.start(1, constants={"overseer_lite.supervisor.places.SPARE_AFTER_S": 0.2})
     crew.wait_note("held")
     crew.write_app("def broken(:\n")
     crew.wait_log("Spare worker s-")

@@ -65,7 +65,7 @@ def test_a_worker_stopped_while_it_holds_the_gate_is_killed_and_the_others_go_on
     crew.start(
         1,
         settings={"heartbeat_interval_s": 0.5, "tolerance": 100},
-        constants={"overseer_lite.supervisor.STOPPED_HOLDER_S": 0.3},
+        constants={"overseer_lite.supervisor.standstill.STOPPED_HOLDER_S": 0.3},
         env={"OVERSEER_LITE_FAILPOINTS": "beat.before_commit=stop%worker"},
     )
     crew.start(1)

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TURN_S = "overseer_lite.supervisor.START_TURN_S"
+TURN_S = "overseer_lite.supervisor.places.START_TURN_S"
 
 #: The app says, each time it is imported, how many workers are at work already.
 COUNTED = """

@@ -167,7 +167,7 @@ def test_a_context_that_does_not_end_is_cut_short_by_the_second_signal(crew):
 def test_a_worker_that_hangs_is_killed_when_everything_stops(crew):
     """Stopped at once, a worker that does not heed in time is SIGKILLed, and its job put back."""
     crew.submit({"first_held": []})
-    supervisor = crew.start(1, constants={"overseer_lite.supervisor.LAST_GRACE_S": 0.2})
+    supervisor = crew.start(1, constants={"overseer_lite.supervisor.parent.LAST_GRACE_S": 0.2})
     note = crew.wait_note("first_held")
     os.kill(parent(note.pid), signal.SIGSTOP)
     supervisor.signal(signal.SIGTERM)

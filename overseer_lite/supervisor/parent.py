@@ -1,235 +1,44 @@
-"""The supervisor: starts n workers, replaces the dead ones at once, stops them in order, runs the monitor.
-
-Two threads. The main one has the processes: it spawns (what ties a child to its parent's life is the forking thread),
-signals, reaps, and never waits for the writer gate, since it must be able to kill a holder that stands still. The other
-has the store: it buries the dead and sweeps.
-"""
+"""The supervisor's main thread: the processes. It spawns, signals and reaps workers, and never waits for the gate."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import queue
 import secrets
 import select
 import signal
-import sys
 import threading
 import time
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from overseer_lite import failpoints
-from overseer_lite.config import Config, cpus, load
+from overseer_lite.config import load
 from overseer_lite.errors import InvalidInputError, OverseerError, StoreError, StoreUnavailableError, WorkersLostError
 from overseer_lite.liveness.identity import Identity, read_stat, send_signal
-from overseer_lite.liveness.spawn import Child, Exit, become_subreaper, python_argv, reap_strays, spawn, supports
-from overseer_lite.liveness.tree import children, flock_holder
+from overseer_lite.liveness.spawn import become_subreaper, python_argv, reap_strays, spawn, supports
+from overseer_lite.liveness.tree import children
 from overseer_lite.monitor import Monitor, clear_worker
-from overseer_lite.runner import Inspection
 from overseer_lite.store import open_store
-from overseer_lite.worker.loop import STOPPED_GRACE_S
+from overseer_lite.supervisor.burials import Burials
+from overseer_lite.supervisor.member import Member, how
+from overseer_lite.supervisor.places import DEATHS_LIMIT, Places, Spares
+from overseer_lite.supervisor.renewal import Renewal
+from overseer_lite.supervisor.standstill import GateWatch, StartWatch
 from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD, SENTRY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from overseer_lite.liveness.spawn import Exit
     from overseer_lite.store import FullStore
+    from overseer_lite.supervisor.plan import Plan
 
 log = logging.getLogger("overseer_lite.supervisor")
 
 SWEEP_S: Final = 1.0
-TAKE_OVER_S: Final = 0.1
-BACKOFF_S: Final = (0.1, 5.0)
-DEATHS_LIMIT: Final = 5  # in a row, at one place, each before the worker's first job
-RENEW_S: Final = 60.0  # for looking at an app before the runners are renewed
 BURIAL_S: Final = 20.0  # for the last burials, once told to stop at once
-STOPPED_HOLDER_S: Final = 10.0
 LAST_GRACE_S: Final = 5.0
-PARENT_LOOK_S: Final = 1.0
-SPARE_AFTER_S: Final = 1.0  # all workers being well for so long, so that no start and no recovery has to share its CPU
-SPARE_BACKOFF_S: Final = 60.0
-START_TURN_S: Final = 0.25  # how long those that start now can hold up the next
-
-
-class Plan(NamedTuple):
-    """What a supervisor is to do.
-
-    Attributes:
-        address: The store; it must be there.
-        app: The app whose handlers run.
-        workers: How many workers.
-        types: The only types they take.
-        run: The only run they work on; then a stop by signal is no success.
-        drain: End when nothing is left that could run.
-        stop_on_failure: End, current jobs finished, as soon as a job of the run has failed or was aborted.
-        failed_before: How many had before, which are no reason to end.
-        timeout_s: End at once after so many seconds; exit code 4.
-        settings: Where intervals and limits come from; the configured ones if None.
-        log_level: What workers say.
-        log_file: Where they say it: a path; stderr if None.
-    """
-
-    address: str
-    app: str
-    workers: int
-    types: tuple[str, ...] | None = None
-    run: str | None = None
-    drain: bool = False
-    stop_on_failure: bool = False
-    failed_before: int = 0
-    timeout_s: float | None = None
-    settings: Config | None = None
-    log_level: str = "INFO"
-    log_file: str | None = None
-
-
-class _Member:
-    """A worker process, from its spawn to its burial. One without a place is a spare: it stands by."""
-
-    __slots__ = (
-        "_said",
-        "begun_job",
-        "child",
-        "id",
-        "life",
-        "not_its",
-        "place",
-        "ready",
-        "report",
-        "stopped_at",
-        "words",
-    )
-
-    def __init__(self, place: int | None, worker_id: str, child: Child, life: int, report: int) -> None:
-        self.place = place
-        self.id = worker_id
-        self.child = child
-        self.life = life  # our end of the pipe whose end tells the worker that we are gone
-        self.report = report
-        self.ready = False
-        self.begun_job = False
-        self.words = b""
-        self._said = b""
-        self.stopped_at: float | None = None
-        self.not_its: set[Identity] = set()  # orphans that came to us while it lived, and so are another's
-
-    def listen(self) -> None:
-        """Read what the worker has reported so far."""
-        with suppress(BlockingIOError):
-            while data := os.read(self.report, 4096):
-                self._said += data
-        head, _, self.words = self._said.partition(b" ")
-        self.ready, self.begun_job = b"r" in head, b"j" in head
-
-    def call(self, place: int) -> None:
-        """Have a spare take a place: it enters the store and works."""
-        self.place = place
-        with suppress(BrokenPipeError):  # it has just died: seen in a moment, and replaced like any other
-            os.write(self.life, b"!")
-
-    def close(self) -> None:
-        """Let go of its pipes."""
-        os.close(self.life)
-        os.close(self.report)
-
-
-class _Watch(threading.Thread):
-    """The thread that has the store: buries the dead it is told of, and sweeps."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        super().__init__(name="monitor", daemon=True)
-        self._supervisor = supervisor
-        self._orders: queue.SimpleQueue[_Member | None] = queue.SimpleQueue()
-        self.trouble: BaseException | None = None
-        self.waiting_since: float | None = None
-        self._acting: Any = None
-
-    def bury(self, member: _Member) -> None:
-        """Order a dead worker's burial."""
-        self._orders.put(member)
-
-    def end(self, timeout_s: float) -> None:
-        """End when all that was ordered is done; at most so many seconds are waited for that."""
-        self._orders.put(None)
-        self.join(timeout_s)
-
-    def run(self) -> None:
-        supervisor = self._supervisor
-        try:
-            store = supervisor.open_store()
-            monitor = supervisor.monitor(
-                store,
-                silent_for_s=supervisor.silent_for_s,
-                spare=supervisor.living,
-                adopted=supervisor.kill_adopted,
-            )
-            try:
-                self._loop(store, monitor)
-            finally:
-                monitor.close()
-                store.close()
-                if self._acting is not None:
-                    self._acting.release()
-        except BaseException as error:  # noqa: BLE001 - the main thread raises it
-            self.trouble = error
-            supervisor.wake()
-
-    def _loop(self, store: FullStore, monitor: Monitor) -> None:
-        pending: list[_Member] = []
-        next_sweep = 0.0
-        ending = False
-        while not (ending and not pending):
-            with suppress(queue.Empty):
-                wait_s = 0.05 if pending else max(0.0, next_sweep - time.monotonic())
-                while True:
-                    order = self._orders.get(timeout=wait_s) if wait_s else self._orders.get_nowait()
-                    if order is None:
-                        ending = True
-                    else:
-                        pending.append(order)
-                    wait_s = 0.0
-            try:
-                pending = [member for member in pending if not self._buried(monitor, member)]
-                now = time.monotonic()
-                if now >= next_sweep and not ending:
-                    acting = self._is_acting(store)
-                    next_sweep = now + (self._supervisor.sweep_s if acting else TAKE_OVER_S)
-                    if acting:
-                        monitor.sweep({member.id for member in self._supervisor.members.copy().values()})
-            except StoreUnavailableError as error:
-                log.warning("The monitor has to wait: %s", error)
-                time.sleep(0.2)
-
-    def _buried(self, monitor: Monitor, member: _Member) -> bool:
-        done = monitor.recover(member.id, monitor.in_this_boot(member.child.identity))
-        if done is None and os.path.lexists(monitor.path(member.id)):
-            return False
-        self._supervisor.reap(member)
-        if done is not None and done.reset:
-            log.info("Worker %s is buried, %d jobs put back in %.1f ms", member.id, len(done.reset), done.took_s * 1e3)
-        return True
-
-    def _is_acting(self, store: FullStore) -> bool:
-        """Whether this is the one acting monitor of the store; tries to become it."""
-        if self._acting is None:
-            from filelock import FileLock, Timeout
-
-            lock = FileLock(
-                os.path.join(store.state_directory, "monitor.lock"),
-                mode=0o600,
-                fallback_to_soft=False,
-                thread_local=False,
-            )
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                return False
-            self._acting = lock
-            log.debug("This supervisor runs the store's monitor")
-        return True
 
 
 class Supervisor:
@@ -246,16 +55,14 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.settings = plan.settings or load()
-        self.members: dict[int, _Member] = {}
-        self._burying: dict[int, _Member] = {}
+        self.members: dict[int, Member] = {}
+        self._burying: dict[int, Member] = {}
         self._lock = threading.Lock()
-        self._deaths: dict[int, int] = {}  # by place
-        self._to_start = deque(range(plan.workers))  # places that never had a worker yet
-        self._start_at = 0.0
-        self._respawn_at: dict[int, float] = {}
-        self._spare_at: float | None = None
-        self._spare_deaths = 0  # in a row
-        self._look_at = 0.0
+        self._places = Places(plan.workers)
+        self._spares = Spares(self.settings.spares)
+        self._renewal = Renewal(plan.app)
+        self._start_watch = StartWatch()
+        self._gate_watch: GateWatch | None = None
         self._signals: list[int] = []
         self._hangup = False
         self._stage = 0  # 0 open, 1 finishing, 2 now, 3 killed
@@ -266,13 +73,10 @@ class Supervisor:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._identity = Identity.mine()
-        self._holder: tuple[int, float] | None = None
         self._parting: OverseerError | None = None
-        self._inspection: Inspection | None = None
-        self._inspect_until = 0.0
         # Children that somebody else in this process has, or that came with it: never ours to reap or to kill.
         self._guests = children(os.getpid())
-        self._watch = _Watch(self)
+        self._burials = Burials(self)
         self._log_fd = (
             os.open(plan.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if plan.log_file else 2
         )
@@ -315,8 +119,8 @@ class Supervisor:
         """
         with self._lock:
             known = {member.child.pid for member in (*self.members.values(), *self._burying.values())} | self._guests
-            if self._inspection is not None:
-                known.add(self._inspection.child.pid)
+            if (inspection := self._renewal.inspection) is not None:
+                known.add(inspection.child.pid)
             strangers = {who for pid in children(os.getpid()) - known if (who := Identity.of(pid)) is not None}
             for member in self.members.values():
                 if strangers and member.child.exited() is None:
@@ -332,7 +136,7 @@ class Supervisor:
         reap_strays(known)
         return found
 
-    def reap(self, member: _Member) -> None:
+    def reap(self, member: Member) -> None:
         """A dead worker's jobs are put back: its pid may be given to others now."""
         with self._lock:
             self._burying.pop(member.child.pid, None)
@@ -360,10 +164,10 @@ class Supervisor:
         begun = time.monotonic()
         try:
             self._start()
-            self._watch.start()
-            while (self.members or self._burying or self._to_start or self._respawn_at) and not self._gives_up():
+            self._burials.start()
+            while (self.members or self._burying or self._places) and not self._gives_up():
                 self._turn(on_tick, tick_s, begun)
-            self._watch.end(0.0 if self._gave_up else BURIAL_S)
+            self._burials.end(0.0 if self._gave_up else BURIAL_S)
             self._raise_trouble()
             if self._parting is not None:
                 raise self._parting
@@ -395,8 +199,8 @@ class Supervisor:
             poller.register(member.report, select.POLLIN)
             if member.child.pidfd is not None:
                 poller.register(member.child.pidfd, select.POLLIN)
-        if self._inspection is not None:
-            poller.register(self._inspection, select.POLLIN)
+        if self._renewal.inspection is not None:
+            poller.register(self._renewal.inspection, select.POLLIN)
         poller.poll(self._patience_s(on_tick, tick_s, begun) * 1000)
         with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
@@ -408,9 +212,8 @@ class Supervisor:
         self._obey(begun)
         self._finish_renewal()
         self._start()
-        self._respawn()
         self._keep_spares()
-        self._watch_starts()
+        self._start_watch.look(self.members.values())
         self._watch_gate()
         self._raise_trouble()
         if on_tick is not None:
@@ -422,17 +225,14 @@ class Supervisor:
             patience = min(patience, tick_s)
         if self.plan.stop_on_failure:
             patience = min(patience, 0.2)
-        if self._inspection is not None:
+        if self._renewal.inspection is not None:
             patience = min(patience, 0.1)
         if not supports()["pidfd"]:
             patience = min(patience, 0.05)
         now = time.monotonic()
-        if self._to_start:
-            patience = min(patience, self._start_at - now)
-        if self._respawn_at:
-            patience = min(patience, min(self._respawn_at.values()) - now)
-        if self._spare_at is not None:
-            patience = min(patience, self._spare_at - now)
+        patience = min([patience, *(at - now for at in self._places.next_at())])
+        if self._spares.at is not None:
+            patience = min(patience, self._spares.at - now)
         if self.plan.timeout_s is not None:
             patience = min(patience, begun + self.plan.timeout_s - now)
         if self._stage in (1, 2):
@@ -471,11 +271,11 @@ class Supervisor:
                     stdout=self._log_fd,
                     stderr=self._log_fd,
                 )
-                self.members[child.pid] = _Member(place, worker_id, child, life_write, report_read)
+                self.members[child.pid] = Member(place, worker_id, child, life_write, report_read)
                 ours.clear()
         except OSError as error:  # no process or descriptor is left just now
             if place is None:
-                self._spare_deaths += 1
+                self._spares.deaths += 1
             else:
                 self._try_again(place, f"it cannot be started: {error}")
         finally:
@@ -489,7 +289,7 @@ class Supervisor:
 
     # ---- deaths
 
-    def _died(self, member: _Member, exit_: Exit) -> None:
+    def _died(self, member: Member, exit_: Exit) -> None:
         member.listen()
         with self._lock:
             del self.members[member.child.pid]
@@ -508,102 +308,62 @@ class Supervisor:
         elif self._stage == 0 and exit_.code != 0:
             self._replace(member, place, exit_, words)
         elif self._stage == 0:
-            self._respawn_at[place] = time.monotonic()
+            self._places.vacate(place)
         # Whatever it left, even after an orderly end, is looked at: no row, no file, nothing to do.
-        self._watch.bury(member)
+        self._burials.bury(member)
 
-    def _replace(self, member: _Member, place: int, exit_: Exit, words: str) -> None:
+    def _replace(self, member: Member, place: int, exit_: Exit, words: str) -> None:
         outside = exit_.signal == signal.SIGKILL
-        how = _how(exit_)
-        log.warning("Worker %s died (%s)%s", member.id, how, f": {words}" if words else "")
+        ended = how(exit_)
+        log.warning("Worker %s died (%s)%s", member.id, ended, f": {words}" if words else "")
         if not member.begun_job and not outside:
-            self._try_again(place, words or how)
+            self._try_again(place, words or ended)
             return
-        if member.begun_job:
-            self._deaths.pop(place, None)
-        self._respawn_at[place] = time.monotonic()
+        self._places.vacate(place, worked=member.begun_job)
 
-    def _spare_died(self, member: _Member, exit_: Exit, words: str) -> None:
+    def _spare_died(self, member: Member, exit_: Exit, words: str) -> None:
         """Say that a spare died. The next comes later each time: the app may be broken by now; whoever lives goes on."""
         if self._stage == 0 and exit_.code != 0:
-            self._spare_deaths += 1
-            log.warning("Spare worker %s died (%s)%s", member.id, _how(exit_), f": {words}" if words else "")
+            self._spares.deaths += 1
+            log.warning("Spare worker %s died (%s)%s", member.id, how(exit_), f": {words}" if words else "")
 
     def _try_again(self, place: int, why: str) -> None:
         """Start a worker once more after one came to nothing: later each time, and not for ever."""
-        deaths = self._deaths[place] = self._deaths.get(place, 0) + 1
+        deaths = self._places.put_off(place)
         if deaths >= DEATHS_LIMIT:
             self._fail(WorkersLostError(deaths, why))
-            return
-        self._respawn_at[place] = time.monotonic() + min(BACKOFF_S[0] * 2 ** (deaths - 1), BACKOFF_S[1])
 
     def _start(self) -> None:
-        """Start workers, as many at a time as there are CPUs: side by side each would have its first job later.
-
-        Not for ever: what an app waits for when it is imported must not hold up the workers of other CPUs.
-        """
+        """Start workers for the places that have none."""
         if self._stage:
-            self._to_start.clear()
-        now = time.monotonic()
-        while self._to_start and (now >= self._start_at or self._starting() < cpus()):
-            self._start_at = now + START_TURN_S
-            self._spawn(self._to_start.popleft())
+            self._places.clear()
+        for place in self._places.first(self._starting):
+            self._spawn(place)
+        for place in self._places.again():
+            self._fill(place)
 
     def _starting(self) -> int:
         return sum(not member.ready for member in self.members.values())
 
-    def _respawn(self) -> None:
-        if self._stage:
-            self._respawn_at.clear()
-        now = time.monotonic()
-        for place, at in list(self._respawn_at.items()):
-            if now >= at:
-                del self._respawn_at[place]
-                self._fill(place)
-
     def _fill(self, place: int) -> None:
         """Have a spare take a place, if one stands by; else start a worker for it."""
-        for spare in self._spares():
+        for spare in self._standing():
             if not spare.child.stopped():
                 log.info("Spare worker %s takes the place of the dead one", spare.id)
                 spare.call(place)
-                self._spare_deaths = 0
+                self._spares.deaths = 0
                 return
         self._spawn(place)
 
-    def _spares(self) -> list[_Member]:
+    def _standing(self) -> list[Member]:
         return [member for member in self.members.values() if member.place is None]
 
     def _keep_spares(self) -> None:
         """Start a spare once all workers have been well for a while."""
-        spares = self._spares()
         workers = [member for member in self.members.values() if member.place is not None]
-        missing = len(spares) < self.settings.spares
-        well = len(workers) == self.plan.workers and all(member.ready for member in workers)
-        if self._stage or not missing or not well:
-            self._spare_at = None
-            return
-        now = time.monotonic()
-        if self._spare_at is None:
-            self._spare_at = now + min(SPARE_AFTER_S * 2**self._spare_deaths, SPARE_BACKOFF_S)
-        elif now >= self._spare_at:
-            self._spare_at = None
+        well = not self._stage and len(workers) == self.plan.workers and all(member.ready for member in workers)
+        if self._spares.due(len(self._standing()), well=well):
             self._spawn(None)
-
-    def _watch_starts(self) -> None:
-        """Kill whoever stands still and is not in the store yet: nobody would ever miss its beats."""
-        now = time.monotonic()
-        if now < self._look_at:
-            return
-        self._look_at = now + 0.5
-        for member in self.members.values():
-            if member.ready or not member.child.stopped():
-                member.stopped_at = None
-            elif member.stopped_at is None:
-                member.stopped_at = now
-            elif now - member.stopped_at > STOPPED_GRACE_S:
-                log.warning("Worker %s stands still (state T) before it has entered; it is killed", member.id)
-                member.child.signal(signal.SIGKILL)
 
     def _app_is_broken(self, error: InvalidInputError) -> None:
         """Stop; but what others have begun with the app as it was before is finished first."""
@@ -615,12 +375,12 @@ class Supervisor:
             self._fail(error)
 
     def _fail(self, error: OverseerError) -> None:
-        if self._watch.trouble is None:
-            self._watch.trouble = error
+        if self._burials.trouble is None:
+            self._burials.trouble = error
 
     def _raise_trouble(self) -> None:
-        if self._watch.trouble is not None:
-            raise self._watch.trouble
+        if self._burials.trouble is not None:
+            raise self._burials.trouble
 
     # ---- stopping
 
@@ -645,7 +405,7 @@ class Supervisor:
         now = time.monotonic()
         if self._hangup:
             self._hangup = False
-            self._renew()
+            self._renewal.begin()
         if self.plan.timeout_s is not None and now - begun >= self.plan.timeout_s and self._stage < 2:
             log.warning("Time is up after %g s; stopping at once", self.plan.timeout_s)
             self._verdict = 4
@@ -692,36 +452,15 @@ class Supervisor:
             return 128 + self._signals[-1]
         return 0
 
-    def _renew(self) -> None:
-        """Have every worker replace its runner after its current job, once the app is known to load."""
-        if self._inspection is not None:
-            self._inspection.close()
-        try:
-            self._inspection = Inspection(self.plan.app)
-        except OSError as error:
-            self._inspection = None
-            log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the system's error, in one line
-        self._inspect_until = time.monotonic() + RENEW_S
-
     def _finish_renewal(self) -> None:
-        """Renew the runners, if the app has been looked at meanwhile and is well."""
-        inspection = self._inspection
-        if inspection is None:
+        """Have every worker replace its runner after its current job, once the app was found to load."""
+        if not self._renewal.found_well():
             return
-        try:
-            if inspection.answer() is None:
-                if time.monotonic() > self._inspect_until:
-                    raise InvalidInputError(f"Importing app {self.plan.app!r} took longer than {RENEW_S:g} s.")  # noqa: TRY301
-                return
-            log.info("The runners are renewed, each after its current job")
-            for member in self.members.values():
-                # A spare has the old code, and nothing to finish: it goes, another comes.
-                member.child.signal(signal.SIGTERM if member.place is None else signal.SIGHUP)
-            self._spare_deaths = 0
-        except InvalidInputError as error:
-            log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the app's error, in one line
-        inspection.close()
-        self._inspection = None
+        log.info("The runners are renewed, each after its current job")
+        for member in self.members.values():
+            # A spare has the old code, and nothing to finish: it goes, another comes.
+            member.child.signal(signal.SIGTERM if member.place is None else signal.SIGHUP)
+        self._spares.deaths = 0
 
     def _something_failed(self) -> bool:
         if self._counts is None:
@@ -734,24 +473,9 @@ class Supervisor:
         return counts.failed + counts.aborted > self.plan.failed_before
 
     def _watch_gate(self) -> None:
-        """Kill whoever stands still while holding the writer gate: nothing can be written until it is gone."""
-        path = os.path.join(self._state_directory(), "gate")
-        with suppress(OSError):
-            pid = flock_holder(path)
-            stat = read_stat(pid) if pid else None
-            if pid is None or stat is None or stat.state not in "Tt":
-                self._holder = None
-                return
-            now = time.monotonic()
-            if self._holder is None or self._holder[0] != pid:
-                self._holder = (pid, now)
-                log.warning("Process %d stands still (state T) and holds the writer gate", pid)
-            elif now - self._holder[1] > STOPPED_HOLDER_S:
-                log.warning("Process %d is killed: it stood still holding the writer gate", pid)
-                identity = Identity.of(pid)
-                if identity is not None:
-                    send_signal(identity, signal.SIGKILL)
-                self._holder = None
+        if self._gate_watch is None:
+            self._gate_watch = GateWatch(self._state_directory())
+        self._gate_watch.look()
 
     def _state_directory(self) -> str:
         if not hasattr(self, "_state"):
@@ -773,11 +497,10 @@ class Supervisor:
                 del self.members[member.child.pid]
                 self._burying[member.child.pid] = member
             member.close()
-            self._watch.bury(member)
-        if self._watch.is_alive():
-            self._watch.end(0.0 if self._gave_up else BURIAL_S)
-        if self._inspection is not None:
-            self._inspection.close()
+            self._burials.bury(member)
+        if self._burials.is_alive():
+            self._burials.end(0.0 if self._gave_up else BURIAL_S)
+        self._renewal.close()
         self._clear_unburied()
         for fd in (self._wake_read, self._wake_write):
             with suppress(OSError):
@@ -799,10 +522,6 @@ class Supervisor:
                 member.child.reap()
         if self._burying:
             self.kill_adopted()
-
-
-def _how(exit_: Exit) -> str:
-    return f"signal {exit_.signal}" if exit_.signal is not None else f"exit code {exit_.code}"
 
 
 def supervise(
@@ -828,47 +547,3 @@ def supervise(
     """
     failpoints.load("supervisor")
     return kind(plan).run(on_tick, tick_s)
-
-
-def main(arguments: list[str], kind: type[Supervisor] = Supervisor) -> None:
-    """Start as a process that `overseer_lite.run` or `start` spawned; the one argument is JSON: a plan, and settings.
-
-    Third there may be the pid of whoever waits for it: when that process is gone, current jobs are finished and all leave.
-    Fourth a descriptor on which to say, as JSON, why it could not go on; stderr without.
-
-    Args:
-        kind: Which supervisor.
-    """
-    from overseer_lite.log import configure
-
-    given, overrides, parent, error_fd = [*json.loads(arguments[0]), None, None][:4]
-    plan = Plan(**given, settings=load(overrides))
-    configure(plan.log_level, "supervisor")
-    try:
-        code = supervise(plan, None if parent is None else _leave_with(parent), PARENT_LOOK_S, kind=kind)
-    except OverseerError as error:
-        _report(error, error_fd)
-        code = error.exit_code
-    sys.exit(code)
-
-
-def _leave_with(parent: int) -> Callable[[], None]:
-    """Return what is to be called now and then: it stops this process in order once its parent is gone."""
-    gone = False
-
-    def look() -> None:
-        nonlocal gone
-        if not gone and os.getppid() != parent:
-            gone = True
-            log.warning("Process %d, which started this supervisor, is gone", parent)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return look
-
-
-def _report(error: OverseerError, error_fd: int | None) -> None:
-    if error_fd is None:
-        sys.stderr.write(f"{error}\n")
-        return
-    deaths, words = (error.deaths, error.last_words) if isinstance(error, WorkersLostError) else (0, str(error))
-    os.write(error_fd, json.dumps({"deaths": deaths, "words": words}).encode())  # a pipe's buffer takes it at once
