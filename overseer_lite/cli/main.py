@@ -114,8 +114,7 @@ def _guarded(call: Any) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        hint = f" See `{error.ctx.command_path if error.ctx else 'overseer-lite'} --help`."
-        return _end(error.exit_code, f"{_sentence(error.format_message())}{hint}", error)
+        return _end(error.exit_code, f"{_sentence(error.format_message())}{_usage_hint(error)}", error)
     except click.ClickException as error:
         return _end(error.exit_code, error.format_message(), error)
     except (KeyboardInterrupt, click.Abort) as error:
@@ -128,6 +127,15 @@ def _guarded(call: Any) -> int:
         remedy = f"Set {DEBUG_VARIABLE}=1 to see the traceback."
         return _end(PROGRAM_FAULT, f"This is a fault of overseer-lite itself: {what}. {remedy}", error)
     return code if isinstance(code, int) else 0
+
+
+def _usage_hint(error: click.UsageError) -> str:
+    """Return where the right words are to be found; the likeliest slip is told at once."""
+    if error.ctx is None:
+        return " See `overseer-lite --help`."
+    takes_run = any("--run" in parameter.opts for parameter in error.ctx.command.params)
+    slip = " A run is named with --run." if takes_run and "extra argument" in error.message else ""
+    return f"{slip} See `{error.ctx.command_path} --help`."
 
 
 def _sentence(text: str) -> str:

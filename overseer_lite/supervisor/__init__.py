@@ -4,11 +4,11 @@ Two threads. The main one has the processes: it spawns (what ties a child to its
 signals, reaps, and never waits for the writer gate, since it must be able to kill a holder that stands still. The other
 has the store: it buries the dead and sweeps.
 
-    entry -> parent -> places      when a worker is to be started, or a spare
-                       renewal     is the app well, before the runners import it anew
-                       standstill  who stands still where nobody would miss its beats
-                       burials     the other thread
-                       member      a worker process
+    entry -> parent -> places        when a worker is to be started, or a spare
+                       renewal       is the app well, before the runners import it anew
+                       standstill    who stands still where nobody would miss its beats
+                       store_thread  buries, sweeps
+                       member        a worker process
 """
 
 from overseer_lite.supervisor.entry import main

@@ -20,11 +20,11 @@ from overseer_lite.liveness.spawn import become_subreaper, python_argv, reap_str
 from overseer_lite.liveness.tree import children
 from overseer_lite.monitor import Monitor, clear_worker
 from overseer_lite.store import open_store
-from overseer_lite.supervisor.burials import Burials
 from overseer_lite.supervisor.member import Member, how
 from overseer_lite.supervisor.places import DEATHS_LIMIT, Places, Spares
 from overseer_lite.supervisor.renewal import Renewal
 from overseer_lite.supervisor.standstill import GateWatch, StartWatch
+from overseer_lite.supervisor.store_thread import StoreThread
 from overseer_lite.worker.process import EXIT_APP, EXIT_DRAINED, EXIT_STORE, LIFE_FD, REPORT_FD, SENTRY_VARIABLE
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Supervisor:
         self._parting: OverseerError | None = None
         # Children that somebody else in this process has, or that came with it: never ours to reap or to kill.
         self._guests = children(os.getpid())
-        self._burials = Burials(self)
+        self._store_thread = StoreThread(self)
         self._log_fd = (
             os.open(plan.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if plan.log_file else 2
         )
@@ -164,10 +164,10 @@ class Supervisor:
         begun = time.monotonic()
         try:
             self._start()
-            self._burials.start()
+            self._store_thread.start()
             while (self.members or self._burying or self._places) and not self._gives_up():
                 self._turn(on_tick, tick_s, begun)
-            self._burials.end(0.0 if self._gave_up else BURIAL_S)
+            self._store_thread.end(0.0 if self._gave_up else BURIAL_S)
             self._raise_trouble()
             if self._parting is not None:
                 raise self._parting
@@ -310,7 +310,7 @@ class Supervisor:
         elif self._stage == 0:
             self._places.vacate(place)
         # Whatever it left, even after an orderly end, is looked at: no row, no file, nothing to do.
-        self._burials.bury(member)
+        self._store_thread.bury(member)
 
     def _replace(self, member: Member, place: int, exit_: Exit, words: str) -> None:
         outside = exit_.signal == signal.SIGKILL
@@ -375,12 +375,12 @@ class Supervisor:
             self._fail(error)
 
     def _fail(self, error: OverseerError) -> None:
-        if self._burials.trouble is None:
-            self._burials.trouble = error
+        if self._store_thread.trouble is None:
+            self._store_thread.trouble = error
 
     def _raise_trouble(self) -> None:
-        if self._burials.trouble is not None:
-            raise self._burials.trouble
+        if self._store_thread.trouble is not None:
+            raise self._store_thread.trouble
 
     # ---- stopping
 
@@ -497,9 +497,9 @@ class Supervisor:
                 del self.members[member.child.pid]
                 self._burying[member.child.pid] = member
             member.close()
-            self._burials.bury(member)
-        if self._burials.is_alive():
-            self._burials.end(0.0 if self._gave_up else BURIAL_S)
+            self._store_thread.bury(member)
+        if self._store_thread.is_alive():
+            self._store_thread.end(0.0 if self._gave_up else BURIAL_S)
         self._renewal.close()
         self._clear_unburied()
         for fd in (self._wake_read, self._wake_write):

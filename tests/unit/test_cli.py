@@ -92,6 +92,13 @@ def test_a_misspelt_command_gets_a_suggestion_and_exit_2(cli):
     )
 
 
+@pytest.mark.parametrize("line", ["wait nightly", "graph nightly"])
+def test_a_run_that_stands_where_nothing_may_is_met_with_the_option_that_takes_it(cli, line):
+    """So anybody types it at first."""
+    words = f"Got unexpected extra argument (nightly). A run is named with --run. See `overseer-lite {line.split()[0]} --help`."
+    assert cli(line) == (2, "", f"overseer-lite: {words}\n")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -23,7 +23,7 @@ log = logging.getLogger("overseer_lite.supervisor")
 TAKE_OVER_S: Final = 0.1
 
 
-class Burials(threading.Thread):
+class StoreThread(threading.Thread):
     """The thread that has the store.
 
     Attributes:
