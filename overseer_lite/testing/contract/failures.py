@@ -84,6 +84,14 @@ class FailureClauses(Clauses):
         finish(store)
         assert store.jobs_ready() == ["r/b"]
 
+    @needs("exchange")
+    def test_c076_a_good_end_in_an_exchange_clears_the_failure_as_well(self, store: FullStore) -> None:
+        """Ends that are settled together leave a job as one that is settled alone."""
+        submit(store, Job("a"))
+        store.fail_job(start(store), BOOM, retry_in_s=0)
+        settle(store, start(store), Outcome.FINISHED)
+        assert (info(store, "r/a").failure, info(store, "r/a").failures, info(store, "r/a").attempt) == (None, 1, 2)
+
     # ---- c080 to c099: faults, crashes, interruptions, hand-backs ----------------------------------------------------
 
     def test_c080_a_reset_puts_the_job_back_and_counts_nothing(self, store: FullStore) -> None:
