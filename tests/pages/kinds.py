@@ -21,7 +21,7 @@ from overseer_lite import config
 from overseer_lite import job as jobs
 from overseer_lite.cli.main import program
 from overseer_lite.cli.session import Session
-from tests.pages import terminal
+from tests.pages import image, terminal
 from tests.pages.blocks import ROOT
 
 #: What a page may compare with; a block that needs one which is not there is not run, and the test says so.
@@ -214,7 +214,7 @@ DOCKER = {"FROM", "RUN", "COPY", "WORKDIR", "USER", "ENV", "VOLUME", "ENTRYPOINT
 
 
 def dockerfile(scene, block):
-    """It has instructions that there are, and ends with a command of ours without a shell, which would keep signals."""
+    """Its command of ours comes up without a shell, which would keep signals, and is stopped in order."""
     lines = [line for line in block.text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
     unknown = {line.split()[0] for line in lines} - DOCKER
     assert not unknown, f"no instructions: {unknown}"
@@ -222,6 +222,10 @@ def dockerfile(scene, block):
     last = re.fullmatch(r"(?:CMD|ENTRYPOINT) (\[.+\])", lines[-1])
     assert last, "it does not end with a command as a list"
     check_calls(shlex.join(json.loads(last[1])))
+    if not image.possible():
+        scene.left_out.append(f"{block} needs root and overlayfs")
+        return
+    image.start_and_stop(lines, scene.directory, workers=int(lines[-1].rpartition('"-n", "')[2].partition('"')[0]))
 
 
 def clojure(scene, block):

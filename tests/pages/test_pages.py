@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from overseer_lite.cli.main import program
+from tests.pages import image
 from tests.pages.blocks import GENERATED, ROOT, RUN_BY_CI, Block, blocks, pages, read, spans
 from tests.pages.kinds import KINDS, Scene, check_calls, usage_problem
 
@@ -166,6 +167,26 @@ def test_each_check_objects_to(what, scene):
 
     with pytest.raises(AssertionError):
         scene.play(Block("page.md", 1, "", kind, text))
+
+
+@pytest.mark.skipif(not image.possible(), reason="needs root and overlayfs")
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (["USER nobody", "VOLUME /var/lib/pages-a"], "Permission denied"),
+        (["RUN install -d -o nobody /var/lib/pages-b", "USER nobody", "VOLUME /var/lib/pages-c"], "Permission denied"),
+        (["RUN false"], "does not come up"),
+    ],
+    ids=["a volume of root's", "a volume of another directory's", "an instruction that fails"],
+)
+def test_an_image_that_does_not_come_up_is_found_out(scene, lines, why):
+    """It is really made and started."""
+    (scene.directory / "pipeline.py").write_text('handlers = {"a": lambda job: 1}\ngraph = {"a": []}\n')
+    env = f"ENV OVERSEER_LITE_DB={lines[-1].rpartition(' ')[2]}/jobs.db"
+    text = "\n".join(["FROM python:3.12", "COPY . .", env, *lines, 'CMD ["overseer-lite", "worker", "-n", "1"]\n'])
+
+    with pytest.raises(AssertionError, match=why):
+        scene.play(Block("page.md", 1, "", "dockerfile", text))
 
 
 def test_each_kind_is_shown_something_broken():
