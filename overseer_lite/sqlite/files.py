@@ -141,6 +141,9 @@ def make_directory(directory: str) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     except FileExistsError:
         raise UnusableStoreError(directory, "a file stands where its directory should", "Move it away") from None
+    except PermissionError as error:
+        remedy = f"Let user {os.geteuid()} write to {os.path.dirname(directory)}, or name another store"
+        raise StoreUnavailableError(directory, f"cannot make the directory: {error.strerror}", remedy) from error
     except OSError as error:
         raise StoreUnavailableError(directory, f"cannot make the directory: {error.strerror}") from error
 

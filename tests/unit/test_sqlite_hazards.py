@@ -587,6 +587,22 @@ def test_a_pipe_is_refused(path):
     assert os.listdir(os.path.dirname(path)) == before
 
 
+def test_where_nothing_may_be_made_it_is_said_who_needs_which_right(path, monkeypatch):
+    """As on a new volume that belongs to root."""
+
+    really = os.makedirs
+
+    def makedirs(directory, **options):
+        if directory.endswith(".d"):
+            raise PermissionError(13, "Permission denied")
+        really(directory, **options)
+
+    monkeypatch.setattr(os, "makedirs", makedirs)
+    words = rf"Permission denied\. Let user {os.geteuid()} write to {re.escape(os.path.dirname(path))}, or name another store"
+    with pytest.raises(StoreUnavailableError, match=words):
+        open_store(path).install()
+
+
 def test_a_missing_store_is_said_to_be_missing(path):
     """Looking makes nothing."""
     with pytest.raises(StoreMissingError):
