@@ -589,7 +589,6 @@ def test_a_pipe_is_refused(path):
 
 def test_where_nothing_may_be_made_it_is_said_who_needs_which_right(path, monkeypatch):
     """As on a new volume that belongs to root."""
-
     really = os.makedirs
 
     def makedirs(directory, **options):
