@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +22,12 @@ _ROOM_BYTES: Final = 2 << 30
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put what the tests write into memory, unless TMPDIR or --basetemp says where; `TMPDIR=/tmp` is for a real disk."""
+    """Put what the tests write into memory, unless TMPDIR or --basetemp says where; `TMPDIR=/tmp` is for a real disk.
+
+    And let what they start hear of a Ctrl-C, which a shell has its background jobs ignore.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "TMPDIR" in os.environ or config.option.basetemp is not None:
         return
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= _ROOM_BYTES:
