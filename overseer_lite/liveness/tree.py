@@ -281,10 +281,17 @@ class _Pass:
         if _is_exiting(stat):
             return _Verdict.LEAVING
         # Between an exec's new memory and the environment in it, the end of it stands at 0; descriptors that close on
-        # exec, the lock's among them, are closed by then. Or it has got there just now. Where reading it is denied (an
-        # ssh-agent, say, has shut itself off) that 0 means nothing.
-        unset = stat.env_end == 0 and self._knows_env_end and not denied
-        if self._tree.cookie and (unset or _environment(f"/proc/{stat.pid}")):
+        # exec, the lock's among them, are closed by then. Or it has got there just now. Or it was there, and the next
+        # exec has begun since, which puts it elsewhere: of 1,500 that exec'd for ever, on a busy machine, 11 were
+        # overlooked before this was asked. Where reading it is denied (an ssh-agent, say, has shut itself off) that 0
+        # means nothing.
+        environment = _environment(f"/proc/{stat.pid}")
+        after = read_stat(stat.pid)
+        if after is None or after.dead or after.start_time != stat.start_time:
+            return _Verdict.MISSED
+        unset = self._knows_env_end and 0 in {stat.env_end, after.env_end}
+        moved = stat.env_end != after.env_end
+        if self._tree.cookie and (environment or (not denied and (unset or moved))):
             return _Verdict.CHANGING
         return _Verdict.STRANGER
 

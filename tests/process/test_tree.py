@@ -364,6 +364,21 @@ def test_a_process_that_may_not_be_looked_into_is_not_waited_for(start, tmp_path
     assert told.read_text() == "denied True"
 
 
+@pytest.mark.parametrize(
+    ("ends", "verdict"), [((7, 9), "changing"), ((7, 0), "changing"), ((0, 7), "changing"), ((7, 7), "stranger")]
+)
+def test_one_exec_after_another_is_no_process_without_an_environment(start, monkeypatch, ends, verdict):
+    """The first is over when it is asked where the environment ends, the second has begun when that is read."""
+    found = room.read_stat(start("/bin/sleep", "60").pid)
+    told = iter(ends)
+    look_over = room._Pass(Tree(cookie="somebody"))
+    look_over._knows_env_end = True
+    monkeypatch.setattr(room, "read_stat", lambda pid: found._replace(env_end=next(told)))
+    monkeypatch.setattr(room, "_environment", lambda place: b"")
+
+    assert look_over._judge_signless(found, denied=False).value == verdict
+
+
 @pytest.mark.slow
 def test_a_process_in_the_middle_of_an_exec_is_not_overlooked(start, cookie, tmp_path):
     """For a moment of each exec the new environment is not there yet, while the lock is let go of already."""
