@@ -273,27 +273,33 @@ class _Pass:
 
     def _judge_signless(self, before: ProcessStat, *, denied: bool) -> _Verdict:
         """Judge one without an environment: any daemon may be so, and waiting for it would be waiting for ever."""
-        stat = read_stat(before.pid)
-        if stat is None or stat.dead or stat.start_time != before.start_time:
+        stat = _again(before)
+        if stat is None:
             return _Verdict.MISSED
         if not _is_own(stat.pid):
             return _Verdict.STRANGER  # nothing of it can ever be read
         if _is_exiting(stat):
             return _Verdict.LEAVING
+        if not self._tree.cookie:
+            return _Verdict.STRANGER
         # Between an exec's new memory and the environment in it, the end of it stands at 0; descriptors that close on
         # exec, the lock's among them, are closed by then. Or it has got there just now. Or it was there, and the next
         # exec has begun since, which puts it elsewhere: of 1,500 that exec'd for ever, on a busy machine, 11 were
         # overlooked before this was asked. Where reading it is denied (an ssh-agent, say, has shut itself off) that 0
         # means nothing.
         environment = _environment(f"/proc/{stat.pid}")
-        after = read_stat(stat.pid)
-        if after is None or after.dead or after.start_time != stat.start_time:
+        after = _again(stat)
+        if after is None:
             return _Verdict.MISSED
-        unset = self._knows_env_end and 0 in {stat.env_end, after.env_end}
+        unset = stat.env_end == 0 and self._knows_env_end
         moved = stat.env_end != after.env_end
-        if self._tree.cookie and (environment or (not denied and (unset or moved))):
-            return _Verdict.CHANGING
-        return _Verdict.STRANGER
+        return _Verdict.CHANGING if environment or (not denied and (unset or moved)) else _Verdict.STRANGER
+
+
+def _again(before: ProcessStat) -> ProcessStat | None:
+    """Read once more what /proc says of a process; None if it is dead, or its pid another's."""
+    stat = read_stat(before.pid)
+    return None if stat is None or stat.dead or stat.start_time != before.start_time else stat
 
 
 class _Victims:

@@ -40,17 +40,18 @@ class Renewal:
         inspection = self.inspection
         if inspection is None:
             return False
-        well = False
+        trouble = None
         try:
             if inspection.answer() is None:
-                if time.monotonic() > self._until:
-                    raise InvalidInputError(f"Importing app {self._app!r} took longer than {RENEW_S:g} s.")  # noqa: TRY301
-                return False
-            well = True
+                if time.monotonic() <= self._until:
+                    return False
+                trouble = f"Importing app {self._app!r} took longer than {RENEW_S:g} s."
         except InvalidInputError as error:
-            log.error("The runners are not renewed: %s", error)  # noqa: TRY400 - the app's error, in one line
+            trouble = str(error)
         self.close()
-        return well
+        if trouble is not None:
+            log.error("The runners are not renewed: %s", trouble)
+        return trouble is None
 
     def close(self) -> None:
         """End a look that goes on."""

@@ -24,12 +24,16 @@ from tests.pages.blocks import ROOT
 START_S = 60.0
 NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
 BECOME = 'exec setpriv --reuid "$0" --regid "$(id -g "$0")" --clear-groups "$@"'
-VIEW = "mount -t tmpfs view {t} && mkdir {t}/upper {t}/work {t}/root && mount -t overlay overlay -o {o} {t}/root"
 
 
 def _view(directory):
+    """Return the commands that show this machine's files at `root` in a directory; what is written there is not here."""
     layers = f"lowerdir=/,upperdir={directory}/upper,workdir={directory}/work"
-    return VIEW.format(t=directory, o=layers)
+    return [
+        f"mount -t tmpfs view {directory}",
+        f"mkdir {directory}/upper {directory}/work {directory}/root",
+        f"mount -t overlay overlay -o {layers} {directory}/root",
+    ]
 
 
 @functools.cache
@@ -47,7 +51,7 @@ def possible():
 def script(instructions, context, view, volumes):
     """Return the shell script that does what the instructions say, and at last becomes the image's command."""
     bin_directory = Path(sys.executable).parent
-    lines = ["set -e", _view(view), f"mount -t proc proc {view}/root/proc", f"mount --bind /dev {view}/root/dev"]
+    lines = ["set -e", *_view(view), f"mount -t proc proc {view}/root/proc", f"mount --bind /dev {view}/root/dev"]
     shown = {Path(sys.prefix), Path(sys.base_prefix), ROOT}
     for path in sorted(path for path in shown if path.stat().st_dev != Path("/").stat().st_dev):
         lines += [f"mkdir -p {view}/root{path}", f"mount --bind {path} {view}/root{path}"]

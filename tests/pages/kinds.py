@@ -221,11 +221,12 @@ def dockerfile(scene, block):
     assert lines[0].startswith("FROM "), "it does not begin with FROM"
     last = re.fullmatch(r"(?:CMD|ENTRYPOINT) (\[.+\])", lines[-1])
     assert last, "it does not end with a command as a list"
-    check_calls(shlex.join(json.loads(last[1])))
+    command = json.loads(last[1])
+    check_calls(shlex.join(command))
     if not image.possible():
         scene.left_out.append(f"{block} needs root and overlayfs")
         return
-    image.start_and_stop(lines, scene.directory, workers=int(lines[-1].rpartition('"-n", "')[2].partition('"')[0]))
+    image.start_and_stop(lines, scene.directory, workers=int(command[command.index("-n") + 1]))
 
 
 def clojure(scene, block):
