@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import signal
+import time
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from overseer_lite.clock import read_boot_id
 
 PF_EXITING: Final = 0x4
 PF_KTHREAD: Final = 0x200000
+_EXEC_S: Final = 0.1
 
 
 def signal_name(number: int) -> str:
@@ -198,6 +200,25 @@ def read_proc(path: str) -> bytes:
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def read_environment(pid: int) -> bytes:
+    """Return the environment that a process was given, a NUL after each entry; b"" if it was given none.
+
+    In the middle of an exec there is none yet: then it is read again, for 0.1 s at most.
+
+    Raises:
+        OSError: It is dead, or may not be read.
+    """
+    until = time.monotonic() + _EXEC_S
+    while True:
+        before = read_stat(pid)
+        environment = read_proc(f"/proc/{pid}/environ")
+        if environment or before is None or before.dead or before.flags & PF_KTHREAD:
+            return environment
+        after = read_stat(pid)
+        if after is None or before.env_end == after.env_end != 0 or time.monotonic() > until:
+            return environment
 
 
 def program_of(pid: int) -> str:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from overseer_lite.clock import CLOCK_VARIABLE
-from overseer_lite.liveness.identity import Identity, read_proc, read_stat, send_signal
+from overseer_lite.liveness.identity import Identity, read_environment, read_proc, read_stat, send_signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def _marked(mark: bytes) -> Iterator[Identity]:
         if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
-            environment = read_proc(f"/proc/{name}/environ") + b"\0"
+            environment = read_environment(int(name)) + b"\0"
         except OSError:  # it has just gone, or is another user's
             continue
         if mark in environment:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tests.chaos.scenario import Violation
+from tests.environments import environment
 
 HERE: Final = os.path.dirname(os.path.abspath(__file__))
 APP: Final = os.path.join(HERE, "app.py")
@@ -267,18 +268,17 @@ def role_of(pid: int, directory: str) -> str | None:
                 return None
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             command = file.read()
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = file.read()
+        given = environment(pid)
     except OSError:
         return None
-    ours = f"{MARK}={directory}\0".encode() in environment + b"\0"
+    ours = f"\0{MARK}={directory}\0".encode() in given
     if not ours and not (mark in command and b"overseer_lite" in command):
         return "other" if holds(pid, directory) else None
     if b"overseer_lite.worker.process" in command:
         return "worker"
     if b"overseer_lite.runner.child" in command:
         return "runner"
-    if b"\0-m\0overseer_lite\0" in command and COOKIE not in environment:
+    if b"\0-m\0overseer_lite\0" in command and COOKIE not in given:
         return "supervisor" if b"\0worker\0" in command else "command"
     return "other"
 
@@ -318,15 +318,14 @@ def examine(path: str, env: Mapping[str, str] | None = None, *, brief: bool = Fa
 
 def kill_below(directory: str) -> bool:
     """Kill every process of a rig in or below a directory; return whether there was any."""
-    mark = f"{MARK}={directory}".encode()
+    mark = f"\0{MARK}={directory}".encode()
     found = False
     for pid in [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]:
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(pid)
             try:
-                with open(f"/proc/{pid}/environ", "rb") as file:
-                    entries = file.read().split(b"\0")
-                if any(entry == mark or entry.startswith(mark + b"/") for entry in entries) or holds(pid, directory):
+                given = environment(pid)
+                if mark + b"\0" in given or mark + b"/" in given or holds(pid, directory):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     found = True
             finally:

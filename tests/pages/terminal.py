@@ -13,6 +13,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from tests.environments import environment
+
 COOKIE = "OVERSEER_TEST_PAGE"
 TIMEOUT_S = 240.0  # the contract suite takes 15 s of CPU, and a busy machine gives it little
 #: The directory in which a page says that it works; in fact it is a scratch one.
@@ -119,11 +121,11 @@ class Terminal:
 
     def processes(self):
         """Return the pids of what was started here and still runs, the shell aside."""
-        wanted = f"{COOKIE}={self._cookie}".encode()
+        wanted = f"\0{COOKIE}={self._cookie}\0".encode()
         found = []
         for pid in filter(str.isdecimal, os.listdir("/proc")):
             with suppress(OSError):
-                if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") and int(pid) != self._shell.pid:
+                if int(pid) != self._shell.pid and wanted in environment(pid):
                     found.append(int(pid))
         return found
 

@@ -24,6 +24,7 @@ from overseer_lite.graph import Graph, job_graph
 from overseer_lite.liveness import Identity, read_stat
 from overseer_lite.store import open_store
 from tests.conftest import wait_until
+from tests.environments import environment
 
 COOKIE = "OVERSEER_TEST_CREW"
 
@@ -218,11 +219,11 @@ class Crew:
 
     def processes(self):
         """Return the pids of all living processes that were started for this crew."""
-        wanted = f"{COOKIE}={self.cookie}".encode()
+        wanted = f"\0{COOKIE}={self.cookie}\0".encode()
         found = []
         for name in filter(str.isdecimal, os.listdir("/proc")):
             with suppress(OSError):
-                if wanted in Path(f"/proc/{name}/environ").read_bytes().split(b"\0") and alive(int(name)):
+                if wanted in environment(name) and alive(int(name)):
                     found.append(int(name))
         return found
 

@@ -29,6 +29,7 @@ from overseer_lite.liveness import (
     spawn,
 )
 from overseer_lite.liveness import tree as room
+from tests.environments import environment
 
 # Forks twice and leaves session, group and parents behind; then becomes `sleep`, with the environment and the output it
 # is told. The pid is written to a file, whole.
@@ -170,13 +171,12 @@ def daemon(start, tmp_path, eventually):
 def _carriers(cookie):
     """Look for living carriers of a cookie in the plainest way, apart from the code under test."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                if f"{COOKIE_VARIABLE}={cookie}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if f"\0{COOKIE_VARIABLE}={cookie}\0".encode() in environment(name):
+                found.append(int(name))
+        except OSError:
+            continue
     return found
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from overseer_lite.liveness import Identity, Life, look, open_pidfd, read_stat, send_signal, spawn
-from overseer_lite.liveness.identity import parse_stat
+from overseer_lite.liveness import Identity, Life, identity, look, open_pidfd, read_stat, send_signal, spawn
+from overseer_lite.liveness.identity import parse_stat, read_environment
 
 # The first thread leaves while another goes on: the state of the process reads Z, and it runs.
 _FIRST_THREAD_LEAVES = """
@@ -156,3 +158,27 @@ def test_a_line_cut_short_is_no_reading():
     """Half a line tells nothing, and is not taken for a process."""
     assert parse_stat(b"12 (name) S 1 2") is None
     assert parse_stat(b"") is None
+
+
+def test_the_environment_of_who_has_just_been_started_is_read():
+    """`Popen` returns in the middle of the exec: read once, 3 of 4 had no environment."""
+    for mark in map(str, range(20)):
+        with subprocess.Popen(["/bin/sleep", "60"], env={"MARK": mark}) as started:
+            try:
+                assert read_environment(started.pid) == f"MARK={mark}\0".encode()
+            finally:
+                started.kill()
+
+
+def test_who_was_given_no_environment_is_not_waited_for(start, eventually, monkeypatch):
+    """Nor a zombie, nor the kernel's own."""
+    bare, ended = start("/bin/sleep", "60"), start("/bin/true")
+    eventually(lambda: read_stat(bare.pid).state == "S")
+    eventually(lambda: read_stat(ended.pid).dead)
+    monkeypatch.setattr(identity.time, "monotonic", lambda: 0.0)  # from here on the time to wait never passes
+    assert read_environment(bare.pid) == b""
+    with pytest.raises(ProcessLookupError):
+        read_environment(ended.pid)
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            read_environment(int(pid))
