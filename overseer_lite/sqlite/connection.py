@@ -8,6 +8,7 @@ says, so the connection is dropped and the next use opens another.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
 from json import JSONDecodeError
@@ -42,6 +43,7 @@ STATEMENTS_KEPT: Final = 256
 FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
 LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
 _LARGE_LOG_PAUSE_S: Final = 0.01
+_AT_ONCE: Final = 4
 _READ_TIMEOUT_S: Final = 5.0
 _MAGIC: Final = b"SQLite format 3\0"
 _RESTORE: Final = "Restore a backup; see `overseer-lite doctor`"
@@ -400,6 +402,16 @@ class Database:
         """Run a named statement once for each row of bindings; return all rows it gave."""
         assert self._connection is not None
         return self._connection.executemany(SQL[name], rows).fetchall()
+
+    def each(self, name: str, values: Sequence[Any], rest: tuple[Any, ...]) -> list[Row]:
+        """Run a statement about one row for each value of its ?1; return all rows it gave, in any order.
+
+        From a few values on one run does for all: the statement `<name>_each`, whose ?1 is a JSON list. For 32 it takes half
+        as long as 32 runs, for one twice as long.
+        """
+        if len(values) < _AT_ONCE:
+            return self.many_rows(name, [(value, *rest) for value in values])
+        return self.all(name + "_each", (json.dumps(values), *rest))
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Move the log into the file, under the gate, and cut the log to nothing if asked to.

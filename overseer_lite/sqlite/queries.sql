@@ -83,6 +83,11 @@ UPDATE jobs SET status = 2, worker = NULL, request = NULL, beat_us = NULL, failu
 WHERE id = ?1 AND status = 1 AND attempt = ?2 AND worker = ?3
 RETURNING id, key, reserved_wall_us, awaited;
 
+-- finish_each: likewise for several jobs, a list of ids, that are at the same attempt
+UPDATE jobs SET status = 2, worker = NULL, request = NULL, beat_us = NULL, failure = NULL
+WHERE id IN (SELECT value FROM json_each(?1)) AND status = 1 AND attempt = ?2 AND worker = ?3
+RETURNING id, key, reserved_wall_us, awaited;
+
 -- holds_any: whether a worker holds anything
 SELECT 1 FROM jobs INDEXED BY started WHERE status = 1 AND worker = ?1 LIMIT 1;
 
@@ -169,6 +174,12 @@ SELECT type, count(*) FROM jobs INDEXED BY started WHERE status = 1 GROUP BY typ
 UPDATE jobs SET status = 1, attempt = attempt + 1, worker = ?2, beat_us = ?3, reserved_wall_us = ?4, alone = 0,
   due_us = NULL, due_wall_us = NULL, delay_us = NULL
 WHERE key = ?1 AND status = 0 AND waiting_for = 0 AND (due_us IS NULL OR due_us <= ?5)
+RETURNING key, id, run, name, type, attempt, args, failures, depends;
+
+-- reserve_each: likewise for several jobs, a list of keys
+UPDATE jobs SET status = 1, attempt = attempt + 1, worker = ?2, beat_us = ?3, reserved_wall_us = ?4, alone = 0,
+  due_us = NULL, due_wall_us = NULL, delay_us = NULL
+WHERE key IN (SELECT value FROM json_each(?1)) AND status = 0 AND waiting_for = 0 AND (due_us IS NULL OR due_us <= ?5)
 RETURNING key, id, run, name, type, attempt, args, failures, depends;
 
 -- run_of: a run's id and shared args

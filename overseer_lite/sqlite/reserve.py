@@ -130,8 +130,11 @@ def start(
     """Start the next attempt of ready jobs; return each with the key of its type."""
     db, now = moment.db, moment.now
     started: list[tuple[ReservedJob, int]] = []
-    bindings = [(key, worker[1], now.monotonic_us, now.wall_us, now.boottime_us) for key in keys]
-    for key, job_id, run_key, name, kind, number, args, failures, depends in db.many_rows("reserve", bindings):
+    rows = db.each("reserve", keys, (worker[1], now.monotonic_us, now.wall_us, now.boottime_us))
+    if len(keys) > 1:
+        place = {key: n for n, key in enumerate(keys)}
+        rows.sort(key=lambda row: place[row[0]])
+    for key, job_id, run_key, name, kind, number, args, failures, depends in rows:
         run, shared = runs.of(db, run_key)
         job = ReservedJob(
             Attempt(job_id, number, worker[0]),

@@ -168,7 +168,10 @@ def finish_many(moment: Moment, worker: tuple[str, int], settlements: Sequence[S
         return []
     db = moment.db
     plain = {one.attempt.job_id: one for one in settlements}
-    rows = db.many_rows("finish", [(one.attempt.job_id, one.attempt.number, worker[1]) for one in plain.values()])
+    by_number: dict[int, list[str]] = {}
+    for job_id, one in plain.items():
+        by_number.setdefault(one.attempt.number, []).append(job_id)
+    rows = [row for number, ids in by_number.items() for row in db.each("finish", ids, (number, worker[1]))]
     done = [(key, plain[job_id], reserved_wall_us) for job_id, key, reserved_wall_us, _awaited in rows]
     results = [(key, one.result_json) for key, one, _reserved in done if one.result_json is not None]
     if results:

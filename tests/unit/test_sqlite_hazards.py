@@ -1232,8 +1232,17 @@ def names_in(tree):
 def test_each_named_statement_is_used():
     """One that nobody names is read by people and checked by nobody."""
     used = set().union(*(names_in(ast.parse(file.read_text())) for file in WING.glob("*.py")))
+    for_several = {f"{name}_each" for name in used}
 
-    assert sorted(set(connection.SQL) - used) == []
+    assert sorted(set(connection.SQL) - used - for_several) == []
+
+
+def test_a_statement_for_several_differs_in_the_number_only():
+    """Each has its fence written out, and both are the same."""
+    pairs = {name.removesuffix("_each"): text for name, text in connection.SQL.items() if name.endswith("_each")}
+    assert sorted(pairs) == ["finish", "reserve"]
+    for name, text in pairs.items():
+        assert text.replace(" IN (SELECT value FROM json_each(?1))", " = ?1") == connection.SQL[name]
 
 
 def test_the_marks_of_a_new_store_are_those_that_are_looked_for():

@@ -154,3 +154,48 @@ class FenceClauses(Clauses):
         refused = store.exchange(stale.worker, [settlement], 0, ()).refused
         assert [(refusal.attempt, refusal.reason) for refusal in refused] == [(stale, "superseded")] * (not again)
         assert snapshot(store) == before
+
+    @needs("exchange", "history")
+    def test_c059_many_are_settled_together_as_one_by_one(self, store: FullStore) -> None:
+        """Held, failed before, superseded, another worker's, ended already, to be aborted: none sways the others' ends."""
+        found = []
+        for run in ("alone", "together"):
+            submit(
+                store,
+                *(_first_and_after(n) for n in range(24)),
+                *(_first_and_after(n, "after") for n in range(24)),
+                run=run,
+            )
+            settlements = [Settlement(_bring(store, f"{run}/j{n}", n % 6), Outcome.FINISHED, str(n)) for n in range(24)]
+            groups = [settlements] if run == "together" else [[one] for one in settlements]
+            refusals = [refusal for group in groups for refusal in store.exchange("w1", group, 0, ()).refused]
+            infos = [info(store, f"{run}/{name}{n}") for name in ("j", "after") for n in range(24)]
+            found.append(
+                (
+                    [(refusal.attempt.job_id.partition("/")[2], refusal.reason) for refusal in refusals],
+                    [one._replace(id="", run="", dependencies=()) for one in infos],
+                    [store.attempts(f"{run}/j{n}") for n in range(24)],
+                )
+            )
+        alone, together = found
+        assert together == alone
+        assert together[0] == [(f"j{n}", "superseded") for n in range(24) if n % 6 in (2, 3)]
+        assert sum(one.status is Status.FINISHED for one in together[1]) == 16
+
+
+def _first_and_after(n: int, name: str = "j") -> Job:
+    return Job("t", name=f"{name}{n}", dependencies=[] if name == "j" else [f"j{n}"])
+
+
+def _bring(store: FullStore, job_id: str, case: int) -> Attempt:
+    """Start a job, and bring it about that its worker is right, or wrong, to say that an attempt of it has finished."""
+    attempt = start(store, job_id)
+    if case in (1, 2, 3):
+        store.fail_job(attempt, BOOM, retry_in_s=0)
+        second = start(store, job_id, "w2" if case == 3 else "w1")
+        return attempt if case == 2 else second._replace(worker="w1")
+    if case == 4:
+        store.finish_job(attempt, 4)
+    elif case == 5:
+        store.abort_job(job_id)
+    return attempt

@@ -198,3 +198,33 @@ class OrderClauses(Clauses):
         assert take(store, 9) == ["r/a"]
         store.finish_job(Attempt("r/a", 1, "w1"))
         assert take(store, 9) == ["r/b", "r/c"]
+
+    @needs("exchange")
+    def test_c148_many_are_reserved_together_as_one_by_one(self, store: FullStore, clock: ManualClock) -> None:
+        """In the same order, with all that their handlers will be shown; neither the delayed nor the waiting among them."""
+        found = []
+        for kind in ("alone", "together"):
+            names = [f"{kind}{n}" for n in range(12)]
+            submit(
+                store,
+                *(Job(kind, name=name, args={"n": n}, priority=n % 3) for n, name in enumerate(names)),
+                Job(kind, name="later", delay_s=60), Job("d", name="d"),
+                Job(kind, name="waits", dependencies=["d"]), run=kind, args={"n": 0, "day": "d"},
+            )  # fmt: skip
+            store.fail_job(start(store, f"{kind}/{names[7]}"), BOOM, retry_in_s=0)
+            clock.advance(9)
+            wants = [99] if kind == "together" else [1] * 13
+            jobs = [job for want in wants for job in store.exchange("w1", [], want, [kind]).jobs]
+            assert store.jobs_dead(8) == [], "a reservation is the first beat"
+            found.append(
+                [
+                    (job.attempt.number, job.name.removeprefix(kind), job.args_json, list(job.results), job.failures)
+                    for job in jobs
+                ]
+            )
+            for job in jobs:
+                assert info(store, job.attempt.job_id).worker == "w1"
+                store.finish_job(job.attempt)
+        alone, together = found
+        assert together == alone
+        assert [name for _number, name, *_ in together] == [str(n) for p in (2, 1, 0) for n in range(p, 12, 3)]

@@ -15,11 +15,12 @@ def no_fence():
     """A settlement names its job only: any attempt, of any worker, settles whoever holds it now."""
     from overseer_lite.sqlite import connection, settle
 
-    statement = connection.SQL["finish"]
-    fence = "WHERE id = ?1 AND status = 1 AND attempt = ?2 AND worker = ?3"
-    assert fence in statement
+    fence = "AND status = 1 AND attempt = ?2 AND worker = ?3"
     _overwrite_history(connection)
-    connection.SQL["finish"] = statement.replace(fence, "WHERE id = ?1 AND status = 1 AND ?2 > 0 AND ?3 > 0")
+    for name in ("finish", "finish_each"):
+        statement = connection.SQL[name]
+        assert fence in statement
+        connection.SQL[name] = statement.replace(fence, "AND status = 1 AND ?2 > 0 AND ?3 > 0")
     settle.is_plain = lambda settlement, worker: settlement.outcome is settle.Outcome.FINISHED and not settlement.added
 
 
