@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("overseer_lite.runner")
 
+_looking = threading.Lock()
+
 
 def attempt_directory(files: str, key: int, number: int) -> Callable[[], str]:
     """Return what gives an attempt the path of its directory; nothing is looked at before the first call.
@@ -24,13 +26,12 @@ def attempt_directory(files: str, key: int, number: int) -> Callable[[], str]:
     What lies there at the first call is of another life of the store. It is put aside beside it, never removed: it may be
     all that is left of a result. Later calls, of any thread, give the same path.
     """
-    path = os.path.join(files, f"{key}-{number}")
-    lock = threading.Lock()
     looked = False
 
     def directory() -> str:
         nonlocal looked
-        with lock:
+        path = os.path.join(files, f"{key}-{number}")
+        with _looking:
             if not looked and os.path.lexists(path):
                 log.warning("Files of an earlier life of the store were put aside: %s", _put_aside(path))
             looked = True

@@ -238,8 +238,11 @@ class _Runner:
         sys.exit(0)
 
     def _output_bytes(self) -> int:
-        """Return the size of our output file, by a descriptor of our own: a handler may have put another behind 1."""
-        return os.fstat(self._output).st_size
+        """Return the size of our output file, by a descriptor of our own: a handler may have put another behind 1.
+
+        Where it stands in the file is of no importance: all that is written is appended.
+        """
+        return os.lseek(self._output, 0, os.SEEK_END)
 
     def _execute(self, slot: int, reserved: ReservedJob) -> Ending:
         handler = self._app.handlers.get(reserved.type)
