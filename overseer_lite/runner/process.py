@@ -19,6 +19,7 @@ from overseer_lite.liveness.identity import PF_EXITING, read_stat
 from overseer_lite.liveness.spawn import Child, Exit, python_argv, spawn
 from overseer_lite.liveness.tree import COOKIE_VARIABLE, Cleared, Tree, children, clear
 from overseer_lite.runner.protocol import (
+    CHUNK,
     CONTROL_FD,
     EXIT_CHANNEL,
     LET_GO,
@@ -223,7 +224,7 @@ class ProcessRunner:
         """Read what is there; the ends in it are kept for whoever asks for them next."""
         while not self._at_end:
             try:
-                data = self.control.recv(1 << 18)
+                data = self.control.recv(CHUNK)
             except BlockingIOError:
                 break
             except ConnectionResetError:

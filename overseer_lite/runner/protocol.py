@@ -44,7 +44,8 @@ _FINISHED: Final = b"f"  # the end of one that finished: its token, then the res
 _LOOK: Final = b"l"  # a token: up to it, whoever has said nothing else has finished, as the steps report
 _HEAD_FINISHED: Final = struct.Struct("=3scIq")
 _LARGEST_INLINE: Final = 64 * 1024
-_CHUNK: Final = 256 * 1024
+#: What is read of the stream at once. From 128 KiB on a read takes 20 us instead of 3: its buffer is mapped anew each time.
+CHUNK: Final = 64 * 1024
 
 
 class Hello(NamedTuple):
@@ -148,7 +149,7 @@ class Frames:
 
 def read_frames(channel: socket.socket, frames: Frames) -> list[tuple[str, Any]] | None:
     """Wait for bytes; return the messages they complete, None at the stream's end."""
-    data = channel.recv(_CHUNK)
+    data = channel.recv(CHUNK)
     return list(frames.feed(data)) if data else None
 
 

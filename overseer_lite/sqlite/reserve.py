@@ -60,17 +60,21 @@ class Runs:
         return found
 
 
-def reserve(moment: Moment, wanted: Wanted, runs: Runs) -> tuple[list[ReservedJob], dict[int, int]]:
-    """Reserve ready jobs; return them in the order in which they are to run, and how many of each type were taken."""
-    keys = _candidates(moment.db, wanted)
+def reserve(moment: Moment, wanted: Wanted, runs: Runs) -> tuple[list[ReservedJob], dict[int, int], bool]:
+    """Reserve ready jobs.
+
+    Returns:
+        The jobs in the order in which they are to run; how many of each type were taken; whether some were seen and left.
+    """
+    keys, more = _candidates(moment.db, wanted)
     if not keys:
-        return [], {}
+        return [], {}, False
     taken: dict[int, int] = {}
     jobs = []
     for job, kind in start(moment, wanted.worker, keys, wanted.types, runs):
         jobs.append(job)
         taken[kind] = taken.get(kind, 0) + 1
-    return jobs, taken
+    return jobs, taken, more
 
 
 def promote(moment: Moment, types: Mapping[int, str], run: int | None) -> float | None:
@@ -95,10 +99,11 @@ def next_due_s(moment: Moment, types: Mapping[int, str], run: int | None) -> flo
     return max(0.0, (due_us - moment.now.boottime_us) / 1e6)
 
 
-def _candidates(db: Database, wanted: Wanted) -> list[int]:
+def _candidates(db: Database, wanted: Wanted) -> tuple[list[int], bool]:
+    """Return which jobs to reserve, by key, and whether others are as ready."""
     count = wanted.want
     if count <= 0 or not wanted.types:
-        return []
+        return [], False
     room = {key: wanted.groups.get(key, count) for key in wanted.types}
     if wanted.limits:
         started: dict[int, int] = {key: number for key, number in db.all("started_by_type")}  # noqa: C416
@@ -107,21 +112,21 @@ def _candidates(db: Database, wanted: Wanted) -> list[int]:
                 room[key] = min(room[key], limit - started.get(key, 0))
     keys = keys_json(key for key, number in room.items() if number > 0)
     if wanted.run is None:
-        rows = db.all("candidates", (keys, count))
+        rows = db.all("candidates", (keys, count + 1))
     else:
-        rows = db.all("candidates_in_run", (keys, count, wanted.run))
+        rows = db.all("candidates_in_run", (keys, count + 1, wanted.run))
     chosen: list[int] = []
     for key, kind, alone in rows:
         if alone:
             if chosen or db.one("holds_any", (wanted.worker[1],)) is not None:
                 continue
-            return [key]
+            return [key], len(rows) > 1
         if len(chosen) == count:
             break
         if room[kind] > 0:
             room[kind] -= 1
             chosen.append(key)
-    return chosen
+    return chosen, len(rows) > len(chosen)
 
 
 def start(

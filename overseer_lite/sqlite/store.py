@@ -405,12 +405,12 @@ class SqliteStore:
             run_key = self._run_key(db, run)
             wanted = reserve.Wanted((worker, key), want, names, limits_by_key, groups_by_key, run_key)
             next_due_s = reserve.promote(moment, names, run_key)
-            jobs, taken = reserve.reserve(moment, wanted, self._runs)
+            jobs, taken, more = reserve.reserve(moment, wanted, self._runs)
             hungry = want > 0 and not jobs
             if hungry != bool(idle) and (row is None or row[1]):
                 db.run("set_idle", (key, int(hungry)))
             bells = self._bells(moment, taken, worker)
-            if jobs and not bells:
+            if more and not bells:
                 bells = more_to_ring(moment, worker, self._types, limits or ())
         self._ring(bells)
         return Exchange(jobs, refused, FULL_RETRY_S if full else next_due_s)
@@ -476,7 +476,10 @@ class SqliteStore:
     def leave(self, worker: str) -> None:
         """Strike out a worker that holds no job."""
         with self._db.write("leave") as db:
+            moment = self._moment(db)
             db.run("leave", (worker,))
+            bells = more_to_ring(moment, worker, self._types)  # it may just have been rung, for somebody else now
+        self._ring(bells)
 
     def beat(self, worker: str) -> None:
         """Note that a worker is alive; nothing if it is not registered (any more)."""

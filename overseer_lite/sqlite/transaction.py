@@ -60,10 +60,11 @@ def adopt_boot(moment: Moment) -> None:
 def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: dict[int, str]) -> list[str]:
     """Return the idle workers to ring for what this transaction made ready and did not itself take.
 
-    As many as there are jobs, by chance, and none that stands still: it would not hear. To wake them all for each job would
-    cost those that find nothing, and whoever waits for them (the first line of a handler 1.3 ms after the commit, not 1.0).
-    Whoever takes a job and sees more rings again (`more_to_ring`), whoever recovers a death rings all, and each worker looks
-    by itself when it mirrors its beat: so none is left for long while somebody is idle.
+    For each type as many as there are jobs of it, by chance, and none that stands still: it would not hear. To wake them all
+    for each job would cost those that find nothing, and whoever waits for them (the first line of a handler 1.3 ms after the
+    commit, not 1.0). Who keeps to a run is rung besides: the jobs may be of another. Whoever takes a job and sees more rings
+    again, and so does whoever leaves (`more_to_ring`); whoever recovers a death rings all; and each worker looks by itself
+    when it mirrors its beat: so none is left for long while somebody is idle.
 
     Nobody is missed: who sets `idle` does so in a transaction that saw no job, so it comes before or after this one.
     """
@@ -73,14 +74,22 @@ def whom_to_ring(moment: Moment, taken: dict[int, int], but: str, type_names: di
     idle = moment.db.all("idle_workers", (but,))
     if moment.due_changed:
         return [row[0] for row in idle]
-    names = {type_names[key] for key in left}
-    able = [(worker, pid) for worker, types, _run, pid in idle if names.intersection(json.loads(types))]
-    wanted = sum(left.values())
-    if len(able) > wanted:
+    handled = {worker: json.loads(types) for worker, types, _run, _pid in idle}
+    chosen: list[str] = []
+    for key, count in left.items():
+        able = [row for row in idle if type_names[key] in handled[row[0]] and row[0] not in chosen]
+        chosen += [worker for worker, _types, run, _pid in able if run is not None]
+        chosen += _some([(worker, pid) for worker, _types, run, pid in able if run is None], count)
+    return chosen
+
+
+def _some(able: list[tuple[str, int]], count: int) -> list[str]:
+    """Return so many of the workers, those first that are able to hear."""
+    if len(able) > count:
         first = os.urandom(1)[0] % len(able)  # `random` takes 3 ms and more memory than this whole room
         able = [*able[first:], *able[:first]]
-        awake = list(islice((one for one in able if not _stands_still(one[1])), wanted))
-        able = awake or able[:wanted]
+        awake = list(islice((one for one in able if not _stands_still(one[1])), count))
+        able = awake or able[:count]
     return [worker for worker, _pid in able]
 
 
@@ -91,7 +100,7 @@ def _stands_still(pid: int) -> bool:
     return stat is not None and stat.state in "Tt"
 
 
-def more_to_ring(moment: Moment, but: str, type_keys: dict[str, int], limited: Collection[str]) -> list[str]:
+def more_to_ring(moment: Moment, but: str, type_keys: dict[str, int], limited: Collection[str] = ()) -> list[str]:
     """Return one idle worker for which there is still something ready, if there is one.
 
     Args:

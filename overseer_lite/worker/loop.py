@@ -610,8 +610,6 @@ class Worker:
         self._due_at = None if result.next_due_s is None else time.monotonic() + result.next_due_s
         failpoints.hit("worker.reserved")
         if result.jobs:
-            log.info("Found %d handleable jobs", len(result.jobs))
-        if result.jobs:
             self._give(result.jobs)
         if want:
             self._hungry = bool(self._settlements) or len(result.jobs) == want
@@ -629,14 +627,14 @@ class Worker:
         free = (index for index in range(SLOTS) if index not in taken)
         parcel: list[tuple[ReservedJob, int, int]] = []
         for job in jobs:
-            log.info("Reserving job %s (%s)", job.attempt.job_id, job.type)
-            log.info("Reserved job %s", job.attempt.job_id)
             self._token += 1
             slot = next(free)
             self._held[self._token] = Held(job, self._token, slot, given_us)
             parcel.append((job, self._token, slot))
         self.jobs_begun += len(jobs)
-        for token, error in self.runner.give(parcel):  # no room for a payload, or no descriptor left
+        refused = self.runner.give(parcel)
+        _tell(jobs)  # only now: the first handler begins before its worker has written three lines
+        for token, error in refused:  # no room for a payload, or no descriptor left
             held = self._held.pop(token)
             job_id = held.job.attempt.job_id
             log.warning("Job %s is handed back, it cannot be given to the runner: %s", job_id, error)
@@ -694,6 +692,13 @@ class AppTroubleError(Exception):
 
 class TreeLeftError(Exception):
     """Processes that must be gone are not; nothing may be reset while they live."""
+
+
+def _tell(jobs: Sequence[ReservedJob]) -> None:
+    log.info("Found %d handleable jobs", len(jobs))
+    for job in jobs:
+        log.info("Reserving job %s (%s)", job.attempt.job_id, job.type)
+        log.info("Reserved job %s", job.attempt.job_id)
 
 
 def _as_reported(attempt: Attempt, ended: Ended, evidence: Evidence) -> Settlement:
