@@ -201,7 +201,7 @@ class Supervisor:
                 poller.register(member.child.pidfd, select.POLLIN)
         if self._renewal.inspection is not None:
             poller.register(self._renewal.inspection, select.POLLIN)
-        poller.poll(self._patience_s(on_tick, tick_s, begun) * 1000)
+        quiet = not poller.poll(self._patience_s(on_tick, tick_s, begun) * 1000)
         with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
         for member in list(self.members.values()):
@@ -214,7 +214,7 @@ class Supervisor:
         self._start()
         self._keep_spares()
         self._start_watch.look(self.members.values())
-        self._watch_gate()
+        self._watch_gate(quiet=quiet)
         self._raise_trouble()
         if on_tick is not None:
             on_tick()
@@ -472,10 +472,10 @@ class Supervisor:
             return False
         return counts.failed + counts.aborted > self.plan.failed_before
 
-    def _watch_gate(self) -> None:
+    def _watch_gate(self, *, quiet: bool) -> None:
         if self._gate_watch is None:
             self._gate_watch = GateWatch(self._state_directory())
-        self._gate_watch.look()
+        self._gate_watch.look(quiet=quiet)
 
     def _state_directory(self) -> str:
         if not hasattr(self, "_state"):

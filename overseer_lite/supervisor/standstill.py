@@ -22,6 +22,7 @@ log = logging.getLogger("overseer_lite.supervisor")
 
 STOPPED_HOLDER_S: Final = 10.0
 LOOK_S: Final = 0.5
+LOOK_LATEST_S: Final = 5.0
 
 
 class StartWatch:
@@ -52,16 +53,27 @@ class GateWatch:
     def __init__(self, state_directory: str) -> None:
         self._path = os.path.join(state_directory, "gate")
         self._holder: tuple[int, float] | None = None
+        self._looked_at = 0.0
 
-    def look(self) -> None:
-        """Kill the holder if it has stood still for too long."""
+    def look(self, *, quiet: bool) -> None:
+        """Kill the holder if it has stood still for too long.
+
+        The kernel's table of locks takes 7 ms to read, for it waits until every CPU has seen that its locks are held up. So
+        it is read while nothing else happens, or a death would wait for it; now and then at any rate.
+
+        Args:
+            quiet: Nothing has happened since the last look.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < (LOOK_S if quiet else LOOK_LATEST_S):
+            return
+        self._looked_at = now
         with suppress(OSError):
             pid = flock_holder(self._path)
             stat = read_stat(pid) if pid else None
             if pid is None or stat is None or stat.state not in "Tt":
                 self._holder = None
                 return
-            now = time.monotonic()
             if self._holder is None or self._holder[0] != pid:
                 self._holder = (pid, now)
                 log.warning("Process %d stands still (state T) and holds the writer gate", pid)
