@@ -18,6 +18,7 @@ class Member:
         "_said",
         "begun_job",
         "child",
+        "hung_up",
         "id",
         "life",
         "not_its",
@@ -36,6 +37,7 @@ class Member:
         self.report = report
         self.ready = False
         self.begun_job = False
+        self.hung_up = False  # it is dying, or was so rude as to close its pipe: nothing more is heard of it
         self.words = b""
         self._said = b""
         self.stopped_at: float | None = None
@@ -46,6 +48,7 @@ class Member:
         with suppress(BlockingIOError):
             while data := os.read(self.report, 4096):
                 self._said += data
+            self.hung_up = True
         head, _, self.words = self._said.partition(b" ")
         self.ready, self.begun_job = b"r" in head, b"j" in head
 

@@ -196,9 +196,10 @@ class Supervisor:
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
         for member in self.members.values():
-            poller.register(member.report, select.POLLIN)
             if member.child.pidfd is not None:
                 poller.register(member.child.pidfd, select.POLLIN)
+            if member.child.pidfd is None or not member.hung_up:
+                poller.register(member.report, select.POLLIN)
         if self._renewal.inspection is not None:
             poller.register(self._renewal.inspection, select.POLLIN)
         quiet = not poller.poll(self._patience_s(on_tick, tick_s, begun) * 1000)
