@@ -13,8 +13,8 @@ PAUSE_S = 0.02  # between two submits: everybody is asleep again
 
 def run(options: Options) -> Report:
     """Measure both durabilities, in blocks that take turns."""
-    count = options.scale(200, 20)
-    blocks = 1 if options.quick else 4
+    count = options.scale(600, 20)  # each block is long enough to meet the log being moved, two or three times
+    blocks = 1 if options.quick else 2
     found = measure.side_by_side(
         {durability: lambda d=durability: once(options, d, count // blocks) for durability in ("normal", "full")},
         blocks,

@@ -41,6 +41,9 @@ BUSY_MS: Final = 250
 # one smaller than the runs of an exchange (48 jobs settled, 48 reserved), each would meet its statements thrown out.
 STATEMENTS_KEPT: Final = 256
 FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
+# Of the log's pages, from which a commit moves them into the file, which takes 15 ms and more: behind the gate.
+CHECKPOINT_PAGES: Final = 1000
+CHECKPOINT_PAGES_AT_LATEST: Final = 1024
 LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
 _LARGE_LOG_PAUSE_S: Final = 0.01
 _AT_ONCE: Final = 4
@@ -55,7 +58,6 @@ _SETTINGS: Final = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA journal_size_limit = 33554432",  # the log is cut to 32 MiB when it begins anew
-    "PRAGMA wal_autocheckpoint = 1000",  # within COMMIT, so behind the gate
     "PRAGMA temp_store = MEMORY",
     "PRAGMA mmap_size = 0",  # the WAL-reset race aside, a mapped file turns an I/O error into SIGBUS
 )
@@ -121,6 +123,7 @@ class Database:
         self._gate: Gate | None = None
         self._pid = os.getpid()
         self._log_bytes = 0
+        self._checkpoint_put_off = False
         self._first: files.FileIdentity | None = None
         self._places: dict[str, files.FileIdentity] = {}
 
@@ -256,6 +259,7 @@ class Database:
             self._put_back_wal(connection)
         for statement in (self._synchronous, *_SETTINGS):
             connection.execute(statement)
+        connection.wal_autocheckpoint(CHECKPOINT_PAGES)
         for companion in (self.path + "-wal", self.path + "-shm"):
             self._places[companion] = self._identity_of(companion)
         assert self._gate is not None
@@ -413,6 +417,11 @@ class Database:
             return self.many_rows(name, [(value, *rest) for value in values])
         return self.all(name + "_each", (json.dumps(values), *rest))
 
+    def put_off_checkpoint(self) -> None:
+        """Leave the log to a later commit than the transaction's at hand, unless it has grown further: somebody waits."""
+        self.open().wal_autocheckpoint(CHECKPOINT_PAGES_AT_LATEST)
+        self._checkpoint_put_off = True
+
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Move the log into the file, under the gate, and cut the log to nothing if asked to.
 
@@ -558,6 +567,9 @@ class _Write:
                     connection.execute("ROLLBACK")
             if not self._synced:
                 connection.execute(db._synchronous)
+            if db._checkpoint_put_off:
+                connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+                db._checkpoint_put_off = False
         except engine.Error as failure:
             raise db._failed(failure) from failure
         except BaseException:

@@ -406,6 +406,8 @@ class SqliteStore:
             wanted = reserve.Wanted((worker, key), want, names, limits_by_key, groups_by_key, run_key)
             next_due_s = reserve.promote(moment, names, run_key)
             jobs, taken, more = reserve.reserve(moment, wanted, self._runs)
+            if jobs:
+                db.put_off_checkpoint()
             hungry = want > 0 and not jobs
             if hungry != bool(idle) and (row is None or row[1]):
                 db.run("set_idle", (key, int(hungry)))

@@ -93,7 +93,8 @@ class Worker:
         Args:
             new_runner: Starts a runner; it need not have said hello yet.
             enter: Enters the worker, with a runner that has said hello, into the store.
-            heed: Called after each wait, before anything is done: sets `stopping` and `renew`.
+            heed: Called when one of `wake_fds` has ended a wait, before anything is done: empties it, sets `stopping` and
+                `renew`.
             wake_fds: Descriptors that end a wait when they become readable (signals, the supervisor's pipe).
         """
         self.spec = spec
@@ -105,6 +106,8 @@ class Worker:
         self.runner = new_runner()
         self._bell: Bell | None = None
         self._entered = False
+        self._types: list[str] = []  # which it takes, of those its runner handles
+        self._limits: dict[str, int] = {}
         self._timed = False  # whether any type has a timeout
         self._selector = selectors.DefaultSelector()
         for fd in wake_fds:
@@ -144,9 +147,10 @@ class Worker:
 
     def work_once(self, timeout_s: float | None = None) -> None:
         """Wait for something to happen, at most `timeout_s`, and do what follows from it."""
-        self._wait(timeout_s)
-        self._heed(self)
-        self._gather()
+        woken_by = self._wait(timeout_s)
+        if "wake" in woken_by:
+            self._heed(self)
+        self._gather(spoken="runner" in woken_by)
         if self.stopping == NOW and self._held:
             self._stop_now()
         if self.runner.hello is not None and not self._entered:
@@ -169,7 +173,10 @@ class Worker:
             self._mirror_at = time.monotonic() + self.spec.heartbeat_interval_s
         self._entered = True
         self._hungry = True
-        self._timed = any(options.timeout is not None for options in self.runner.options.values())
+        options = self.runner.options
+        self._types = [kind for kind in options if self.spec.types is None or kind in self.spec.types]
+        self._limits = limits_of(options)
+        self._timed = any(each.timeout is not None for each in options.values())
         self._killed_starts = 0
 
     def _trouble(self, error: StoreUnavailableError) -> None:
@@ -183,13 +190,16 @@ class Worker:
         """Do not wake for that descriptor any more."""
         self._selector.unregister(fd)
 
-    def _wait(self, timeout_s: float | None) -> None:
+    def _wait(self, timeout_s: float | None) -> set[str]:
+        """Wait; return what ended it: bell, runner, wake, or nothing but time."""
         patience_s = self._patience(timeout_s)
         if self._settlements and self._held and patience_s and patience_s <= GATHER_S:
             time.sleep(patience_s)  # for more ends to settle with this one; a wake-up for each would cost more than it
             patience_s = 0.0
         self._heed_room()
+        woken_by: set[str] = set()
         for key, _mask in self._selector.select(patience_s):
+            woken_by.add(key.data)
             if key.data == "bell":
                 assert self._bell is not None
                 self._bell.answer()
@@ -200,6 +210,7 @@ class Worker:
                     self._grant_wishes()
             elif key.data == "runner" and self.runner.wants_to_write:
                 self.runner.send()
+        return woken_by
 
     def _heed_room(self) -> None:
         """Wake for room in the runner's channel while something waits to be sent: the runner may be waiting for it."""
@@ -239,20 +250,21 @@ class Worker:
         if self.stopping != OPEN or self.renew or not self._entered:
             return 0
         if not self._held:
-            return self._pace.largest(self.types())
+            return self._pace.largest(self._types)
         if self._long in self._held:
             return 0  # what the ends before it release would wait behind it
-        size = self._pace.largest(self.types())
+        size = self._pace.largest(self._types)
         if len(self._held) > size // 2 or time.monotonic() - self._front_since > LONG_S / 2:
             return 0  # enough is reserved, or what runs may be long
         return size - len(self._held)
 
     # ---- gathering what ended
 
-    def _gather(self) -> None:
+    def _gather(self, *, spoken: bool) -> None:
         if self.runner.buried:
             return  # told to stop at once: only the store has still to hear of it
-        ends = [ended for ended in self.runner.receive() if ended.token in self._held]
+        reports = self.runner.receive() if spoken or self.runner.heard else []
+        ends = [ended for ended in reports if ended.token in self._held]
         left_by = [ended for ended in ends if ended.outcome is not Outcome.FINISHED and self._left_strays(ended)]
         now_us = self._store.clock.read().boottime_us
         for ended in ends:
@@ -544,10 +556,6 @@ class Worker:
         if self._held:
             self._grant_wishes()
 
-    def types(self) -> list[str]:
-        """Return the types this worker takes."""
-        return [kind for kind in self.runner.options if self.spec.types is None or kind in self.spec.types]
-
     def _exchange(self) -> None:
         now = time.monotonic()
         if self._due_at is not None and now >= self._due_at:
@@ -562,16 +570,15 @@ class Worker:
                 self._renew_runner()
             return
         settled = len(self._settlements)
-        limits = limits_of(self.runner.options)
         try:
             self._reconcile()
             result = self._store.exchange(
                 self.spec.id,
                 self._settlements[:settled],
                 want,
-                self.types(),
-                limits=limits,
-                groups=self._pace.sizes(self.types(), limits),
+                self._types,
+                limits=self._limits,
+                groups=self._pace.sizes(self._types, self._limits),
                 run=self.spec.run,
             )
         except StoreUnavailableError as error:
@@ -646,7 +653,7 @@ class Worker:
         if self.stopping != OPEN:
             return
         try:
-            self.drained = self._store.drained(self.types(), self.spec.run)
+            self.drained = self._store.drained(self._types, self.spec.run)
         except StoreUnavailableError as error:
             self._trouble(error)
 

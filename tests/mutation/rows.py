@@ -208,7 +208,7 @@ ROWS: tuple[Row, ...] = (
         "what others have started counts under a limit"),
     Row("reserve.py", 'if chosen or db.one("holds_any", (wanted.worker[1],)) is not None:', "if chosen:",
         "who holds something gets no job that was handed back"),
-    Row("reserve.py", "            return [key]\n", "            chosen.append(key)\n            continue\n",
+    Row("reserve.py", "            return [key], len(rows) > 1\n", "            chosen.append(key)\n            continue\n",
         "nothing is reserved with a job that was handed back"),
     Row("reserve.py", "        if room[kind] > 0:\n", "        if kind:\n", "a group is not larger than asked for"),
     Row("reserve.py", "rows.sort(key=lambda row: place[row[0]])", "rows.sort()", "many come in the order of one by one"),

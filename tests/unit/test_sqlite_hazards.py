@@ -37,6 +37,7 @@ from overseer_lite.job import Attempt, Evidence, Failure, Job, Outcome, Settleme
 from overseer_lite.liveness.tree import flock_holder
 from overseer_lite.sqlite import connection, create, engine, files, wakeup
 from overseer_lite.sqlite.backup import backup
+from overseer_lite.sqlite.connection import CHECKPOINT_PAGES
 from overseer_lite.store import WorkerRecord, open_store
 from overseer_lite.testing.clock import ManualClock
 from overseer_lite.worker.pace import LARGEST
@@ -150,6 +151,58 @@ def test_the_largest_group_leaves_every_statement_prepared(store):
 
     assert len(jobs) == LARGEST
     assert store.database.open().cache_stats()["misses"] - known["misses"] <= 3  # what the first had no need of
+
+
+def moved_pages(path):
+    """Return how many pages of the log were moved into the file (sqlite.org/walformat.html), as another process reads it."""
+    reading = "import struct, sys; print(*struct.unpack_from('=I', open(sys.argv[1], 'rb').read(100), 96))"
+    done = subprocess.run([sys.executable, "-c", reading, path + "-shm"], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.fixture
+def long_log(store, path):
+    """The store, two jobs being ready, its log a few pages shorter than it may be."""
+    submit(store, jobs=2)
+    store.register(WorkerRecord("w", 1, types=("t",))).close()
+    while (os.stat(path + "-wal").st_size - 32) // (4096 + 24) < CHECKPOINT_PAGES - 3:
+        store.beat("w")
+    assert moved_pages(path) == 0
+    return store
+
+
+def test_whoever_waits_for_a_job_does_not_wait_for_the_log_to_be_moved(long_log, path):
+    """It takes 15 ms and more. The commit of the end moves it, for which nobody waits."""
+    (job,) = long_log.exchange("w", [], 1, ["t"]).jobs
+    assert moved_pages(path) == 0
+
+    long_log.exchange("w", [Settlement(job.attempt, Outcome.FINISHED)], 0, ["t"])
+
+    assert moved_pages(path) >= CHECKPOINT_PAGES
+
+
+def test_any_other_commit_moves_a_long_log_at_once(long_log, path):
+    """A submit, say; also after a reservation that was rolled back."""
+    failpoints.arm("exchange.before_commit", "raise")
+    try:
+        with pytest.raises(failpoints.FailpointError):
+            long_log.exchange("w", [], 1, ["t"])
+    finally:
+        failpoints.disarm()
+    submit(long_log, run="s", jobs=9)
+
+    assert moved_pages(path) >= CHECKPOINT_PAGES
+
+
+def test_a_log_that_only_reservations_write_is_moved_as_well(store, path):
+    """Where a worker always has a job to wait for."""
+    submit(store, jobs=400)
+    for _ in range(400):
+        assert len(store.exchange("w", [], 1, ["t"]).jobs) == 1
+        if os.stat(path + "-wal").st_size > CHECKPOINT_PAGES * 4120 and moved_pages(path):
+            break
+    else:
+        pytest.fail("it grew for ever")
 
 
 # ---- several connections ---------------------------------------------------------------------------------------------
