@@ -47,6 +47,14 @@ def inside(supervised):
     return found
 
 
+def namespace_of_children(pid):
+    """Return a process's pid namespace for its children, if it is not ours; None before the first process is in it."""
+    with suppress(FileNotFoundError):
+        found = os.readlink(f"/proc/{pid}/ns/pid_for_children")
+        return found if found != os.readlink("/proc/self/ns/pid") else None
+    return None
+
+
 @pytest.fixture
 def contain(crew):
     """Start supervisors in pid namespaces of their own, whose processes all end with the test."""
@@ -54,10 +62,8 @@ def contain(crew):
 
     def start(*args, init=(), **options):
         supervised = crew.start(*args, wrap=[*UNSHARE, *init], **options)
-        ours = os.readlink("/proc/self/ns/pid")
-        link = f"/proc/{supervised.pid}/ns/pid_for_children"
-        supervised.namespace = wait_until(lambda: (found := os.readlink(link)) != ours and found, 5, "a namespace")
         made.append(supervised)
+        supervised.namespace = wait_until(lambda: namespace_of_children(supervised.pid), 5, "a namespace")
         return supervised
 
     yield start
