@@ -40,6 +40,11 @@ def note(*words):
     os.write(fd, line.encode())
     os.close(fd)
 
+def lives(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
 def await_file(name):
     while not os.path.exists(os.path.join(HERE, name)):
         time.sleep(0.002)

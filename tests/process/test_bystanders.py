@@ -114,7 +114,7 @@ def test_neighbours_of_a_job_that_left_a_daemon_are_not_charged(crew):
         "        time.sleep(0.3)\n"
         "    if job.args.get('bad'):\n"
         "        pid = open(os.path.join(HERE, 'daemon')).read().strip()\n"
-        "        note('retry', os.path.exists(f'/proc/{pid}') and ' Z ' not in open(f'/proc/{pid}/stat').read())\n"
+        "        note('retry', lives(pid))\n"
     )
     warm = [Job("tiny", name=f"warm{index}") for index in range(100)]
     after = [Job("tiny", name=f"after{index}", args={"after": True}) for index in range(3)]

@@ -126,7 +126,7 @@ def test_what_a_dead_workers_handler_started_is_gone_before_the_next_attempt_beg
         "        note('children', one.pid, two.pid)\n"
         "        await_file('never')\n"
         "    pids = json.loads(open(os.path.join(HERE, 'pids')).read())\n"
-        "    return [os.path.exists(f'/proc/{pid}') and open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[0] not in 'ZX' for pid in pids]\n"
+        "    return [lives(pid) for pid in pids]\n"
     )
     crew.submit({"parent_of": []})
     crew.start(1)

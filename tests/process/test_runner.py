@@ -127,8 +127,7 @@ def test_what_a_failed_attempt_left_running_is_gone_before_its_retry_begins(crew
         "        while not os.path.exists(os.path.join(HERE, 'pid')): time.sleep(0.002)\n"
         "        raise OSError('leaving it')\n"
         "    pid = int(open(os.path.join(HERE, 'pid')).read())\n"
-        "    state = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[0] if os.path.exists(f'/proc/{pid}') else 'X'\n"
-        "    return [state in 'ZX', pid == os.getpid()]\n"
+        "    return [not lives(pid), pid == os.getpid()]\n"
     )
     crew.submit({"littering": []})
     crew.start(1)
