@@ -140,6 +140,13 @@ def exchange(engine: str, path: str, group: int, count: int) -> dict[str, Any]:
     (worker, *_) = db.all(sql["add_worker"], ("w1", 0))[0]
     db.all("COMMIT")
     types = json.dumps([kind])
+
+    def several(name: str, values: list[Any], *rest: Any) -> list[Any]:
+        """Run a statement about one row for each value: as the store does, at once if there are a few."""
+        if group == 1:
+            return db.many_rows(sql[name], [(value, *rest) for value in values])
+        return db.all(sql[name + "_each"], (json.dumps(values), *rest))
+
     held: list[Any] = []
     clock = itertools.count(1)
     begun = time.perf_counter()
@@ -149,13 +156,13 @@ def exchange(engine: str, path: str, group: int, count: int) -> dict[str, Any]:
         db.all("BEGIN IMMEDIATE")
         db.all(sql["worker"], ("w1",))
         if held:
-            settled = db.many_rows(sql["finish"], [(job_id, attempt, worker) for job_id, attempt in held])
+            settled = several("finish", held, 1, worker)
             db.many(sql["add_attempt"], [(found[1], 1, "w1", 0, found[2], now, 5, None, None) for found in settled])
             db.many_rows(sql["release"], [(found[1],) for found in settled])
             done += len(settled)
         db.all(sql["next_due"], (types,))
         keys = db.all(sql["candidates"], (types, group))
-        reserved = db.many_rows(sql["reserve"], [(found[0], worker, now, now, now) for found in keys])
+        reserved = several("reserve", [found[0] for found in keys], worker, now, now, now)
         db.all("COMMIT")
-        held = [(found[1], found[5]) for found in reserved]
+        held = [found[1] for found in reserved]
     return {"rate": done / (time.perf_counter() - begun), "sqlite": db.version}

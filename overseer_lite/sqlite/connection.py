@@ -38,7 +38,7 @@ APPLICATION_ID: Final = 0x4F564C54  # "OVLT"
 SCHEMA_VERSION: Final = 2
 BUSY_MS: Final = 250
 # The engine's cache of statements is a ring in which each run of one, also for each row of `many`, moves on by a place: in
-# one smaller than the runs of an exchange (48 jobs settled, 48 reserved), each would meet its statements thrown out.
+# one smaller than the runs of an exchange (48 results kept, 48 rows of history), each would meet its statements thrown out.
 STATEMENTS_KEPT: Final = 256
 FLOOR_BYTES: Final = 8 * 1024 * 1024  # twice the log at which a checkpoint begins
 # Of the log's pages, from which a commit moves them into the file, which takes 15 ms and more: behind the gate.
@@ -46,7 +46,7 @@ CHECKPOINT_PAGES: Final = 1000
 CHECKPOINT_PAGES_AT_LATEST: Final = 1024
 LARGE_LOG_BYTES: Final = 48 * 1024 * 1024  # of the 64 MiB that it may have
 _LARGE_LOG_PAUSE_S: Final = 0.01
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 4  # from so many values on, one run for all takes less than a run for each
 _READ_TIMEOUT_S: Final = 5.0
 _MAGIC: Final = b"SQLite format 3\0"
 _RESTORE: Final = "Restore a backup; see `overseer-lite doctor`"
@@ -410,7 +410,7 @@ class Database:
     def each(self, name: str, values: Sequence[Any], rest: tuple[Any, ...]) -> list[Row]:
         """Run a statement about one row for each value of its ?1; return all rows it gave, in any order.
 
-        From a few values on one run does for all: the statement `<name>_each`, whose ?1 is a JSON list. For 32 it takes half
+        From a few values on there is one run for all: the statement `<name>_each`, whose ?1 is a JSON list. For 32 it takes half
         as long as 32 runs, for one twice as long.
         """
         if len(values) < _AT_ONCE:
