@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import os
 import sys
+import time
 import traceback
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import nullcontext, suppress
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from overseer_lite.errors import AppError, InvalidInputError, OverseerError
 from overseer_lite.handler import Handler, as_handlers
@@ -16,6 +18,9 @@ from overseer_lite.handler import Handler, as_handlers
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+
+_NEW_S: Final = 2.0
 
 
 class App(NamedTuple):
@@ -123,6 +128,22 @@ def _put_first(directory: str) -> None:
     if directory in sys.path:
         sys.path.remove(directory)
     sys.path.insert(0, directory)
+
+
+def keep_no_bytecode_of_new_source() -> None:
+    """Have this process leave no compiled file of a source that was written just now. For a runner's start, once.
+
+    The interpreter knows a source again by its size and the second in which it was written. So of one that is mended within
+    that second, and keeps its length, the next runner would be given the code of before.
+    """
+    write = SourceFileLoader.set_data
+
+    def set_data(loader: SourceFileLoader, path: str, data: bytes, **options: Any) -> None:
+        with suppress(OSError):
+            if os.stat(loader.path).st_mtime < time.time() - _NEW_S:
+                write(loader, path, data, **options)
+
+    SourceFileLoader.set_data = set_data  # type: ignore[method-assign,assignment]
 
 
 def newest_source(app: App) -> float:

@@ -29,7 +29,7 @@ from overseer_lite.job import Outcome
 from overseer_lite.liveness.spawn import die_with_parent
 from overseer_lite.liveness.tree import children
 from overseer_lite.liveness.workerfile import RESULT_BYTES, WorkerFile
-from overseer_lite.runner.app import App, load_app, newest_source
+from overseer_lite.runner.app import App, keep_no_bytecode_of_new_source, load_app, newest_source
 from overseer_lite.runner.attempt_files import attempt_directory
 from overseer_lite.runner.protocol import (
     CONTROL_FD,
@@ -397,6 +397,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, lambda _signum, _frame: None)
     failpoints.load("runner")
     _prepare_streams()
+    keep_no_bytecode_of_new_source()
     if config["verb"] == "inspect":
         inspect(config)
     else:

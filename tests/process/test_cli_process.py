@@ -330,6 +330,33 @@ def test_each_change_of_a_graph_is_shown(cli, tmp_path, change):
     assert json.loads(cli("status", "--json").out)["jobs"]["unstarted"] == 2
 
 
+#: Environment in which the interpreter keeps what it has compiled, as it does unless it is told otherwise.
+COMPILES = {"PYTHONDONTWRITEBYTECODE": ""}
+
+
+def test_code_that_is_mended_within_a_second_is_the_code_that_runs(cli, app):
+    """To the interpreter a source of the same length and the same second is the same; a compiled one of before is not used."""
+    code = "handlers = {'a': lambda job: %d}\ngraph = {'a': []}\n"
+    app.write_text(code % 1)
+    written = os.stat(app).st_mtime_ns
+    assert cli("run", "-n", "1", "--id", "before", env=COMPILES).code == 0
+    app.write_text(code % 2)
+    os.utime(app, ns=(written, written))
+
+    assert cli("run", "-n", "1", "--id", "after", env=COMPILES).code == 0
+
+    assert json.loads(cli("show", "--json", "before/a").out)["result"] == 1
+    assert json.loads(cli("show", "--json", "after/a").out)["result"] == 2
+
+
+def test_source_that_is_not_new_is_compiled_once(cli, app, tmp_path):
+    """A large app would else be compiled at each start of a runner."""
+    os.utime(app, (1e9, 1e9))
+    cli("submit", "--id", "r", env=COMPILES)
+
+    assert [file.name.split(".")[0] for file in (tmp_path / "__pycache__").iterdir()] == ["pipeline"]
+
+
 def test_workers_that_cannot_be_kept_alive_end_a_run_with_5(cli, app):
     """The app imports where it is inspected, and kills every runner: the last words are told, the jobs are kept."""
     app.write_text(f"import os\nif os.path.exists('seen'): os._exit(7)\nopen('seen', 'w').close()\n{PIPELINE}")
